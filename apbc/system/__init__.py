@@ -1,0 +1,1 @@
+"""The machine that the engine runs on: devices and the doctor."""
