@@ -1,0 +1,1 @@
+"""Reading and writing: micrographs, particle stacks, coordinates, star files, atomic writes."""
