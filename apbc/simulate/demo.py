@@ -107,6 +107,8 @@ def simulate_demo(
             mrcfile.new(temporary, image) as mrc,
         ):
             mrc.voxel_size = PIXEL_SIZE
+            # Instead of the date, so that the same call gives the same bytes.
+            mrc.header.label[0] = "Simulated by apbc"
         names.append(f"micrographs/{name}.mrc")
         ctfs.append(ctf)
         particles += len(truth)

@@ -262,7 +262,8 @@ def expose(
     blob_grain = grain(canvas, pixel_size, 25.0, rng)
     for blob in scene.blobs:
         cover = blob.cover(x, y)
-        phase += cover * (blob.texture * blob_grain + blob.absorption)
+        # Thick ice hides what lies under it.
+        phase += cover * (blob.texture * blob_grain + blob.absorption - phase)
         absorption += blob.absorption * cover
     if scene.carbon:
         cover = scene.carbon.cover(x, y)
@@ -319,7 +320,7 @@ def bad_examples(
     shape : (int, int)
         Rows and columns.
     diameter : float
-        Pixels; no place is nearer to any particle than 0.9 of it, nor to another
+        Pixels; no place is nearer to a particle that shows than 0.9 of it, nor to another
         place than half of it.
     count : int
         About six of ten lie on blobs and carbon, where there is room.
@@ -331,8 +332,9 @@ def bad_examples(
         At most `count`, fewer in a crowded micrograph.
     """
     points = rng.uniform(0, (shape[1] - 1, shape[0] - 1), (40 * count, 2))
-    if len(scene.particles):
-        points = points[cKDTree(scene.particles).query(points)[0] > 0.9 * diameter]
+    seen = scene.particles[scene.junk_cover(scene.particles) < 0.9]
+    if len(seen):
+        points = points[cKDTree(seen).query(points)[0] > 0.9 * diameter]
     on_junk = scene.junk_cover(points) > 0.5
     if scene.carbon:
         # The film's inside looks like nothing a picker takes; its edge does.
