@@ -1,0 +1,1 @@
+"""Picks against known particles: matching and figures."""
