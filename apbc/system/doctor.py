@@ -223,4 +223,6 @@ def describe(findings: dict[str, Any]) -> str:
     if training:
         rows.append(("training step", f"ran, with an inference, in {training['seconds']} s"))
     lines = [f"{name:<14} {value}" for name, value in rows]
-    return "\n".join(lines + [f"{'log':<14} {hint}" for hint in findings["hints"]])
+    if findings["driver"] and not findings["gpus"]:
+        lines += [f"{'log':<14} {hint}" for hint in findings["hints"]]
+    return "\n".join(lines)
