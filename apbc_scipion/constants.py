@@ -1,0 +1,15 @@
+"""Names shared by the modules of the plugin."""
+
+APBC_ENV_ACTIVATION = "APBC_ENV_ACTIVATION"
+
+URL = "https://github.com/joelmeyerson/autopick-bc"
+
+# The attribute that carries a score on coordinates and particles.
+SCORE = "_apbcScore"
+
+MODEL_FOLDER = "model"
+MODEL_CARD = "card.json"
+MODEL_WEIGHTS = "model.keras"
+DATASET_FILE = "data.h5"
+
+ARCHITECTURES = ["dense", "autopick-bc"]

@@ -1,0 +1,572 @@
+"""Scipion's sets to the engine's files, and the engine's files back.
+
+The engine knows micrographs by the stem of their file. Scipion knows them by id and name, and two
+folders of one data collection may hold the same name twice. So every micrograph gets a *label*, a
+stem that is unique in its set, and the engine sees links that are called by it.
+"""
+
+import csv
+import json
+import math
+import os
+import re
+
+import pyworkflow.utils as pwutils
+from pwem.objects import Coordinate
+from pyworkflow.object import Float
+
+from apbc_scipion.constants import SCORE
+
+IMAGE_EXTENSIONS = (
+    ".mrc", ".mrcs", ".tif", ".tiff", ".eer", ".dm3", ".dm4", ".hdf", ".em", ".spi", ".img",
+    ".png", ".jpg", ".jpeg", ".xmp", ".raw", ".ser",
+)
+STACK_EXTENSIONS = (".mrc", ".mrcs", ".st")
+
+
+# ------------------------------- names -------------------------------------
+
+def stem_of(name):
+    """Stem of a micrograph name: no folder, no image extension, nothing a star file breaks at.
+
+    Parameters
+    ----------
+    name : str
+        Name or path. Only extensions of images are taken off, since names of micrographs are
+        full of dots.
+
+    Returns
+    -------
+    str
+    """
+    stem = os.path.basename(name)
+    root, extension = os.path.splitext(stem)
+    if extension.lower() in IMAGE_EXTENSIONS:
+        stem = root
+    return re.sub(r"[\s\"'#$]+", "_", stem) or "micrograph"
+
+
+def unique_labels(names):
+    """Give every micrograph a stem of its own.
+
+    The first micrograph (lowest id) of a name keeps the plain stem, later ones get their id
+    behind it, so that labels stay as they are when a streaming set grows.
+
+    Parameters
+    ----------
+    names : dict of int to str
+        Name of every micrograph by its id.
+
+    Returns
+    -------
+    dict of int to str
+        Label by id.
+    """
+    labels, taken = {}, set()
+    for micId in sorted(names):
+        label = stem = stem_of(names[micId])
+        while label in taken:
+            label = "%s_%d" % (stem if label == stem else label, micId)
+        taken.add(label)
+        labels[micId] = label
+    return labels
+
+
+def labels_of(micrographs):
+    """Label of each micrograph of a set or list, by id."""
+    return unique_labels({mic.getObjId(): mic.getMicName() or mic.getFileName()
+                          for mic in micrographs})
+
+
+# ----------------------------- micrographs ---------------------------------
+
+def link_micrograph(mic, label, folder):
+    """Link a micrograph's file under its label.
+
+    Parameters
+    ----------
+    mic : Micrograph
+    label : str
+    folder : str
+        Where the link goes; made if missing.
+
+    Returns
+    -------
+    str
+        Path of the link.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the micrograph's file is not there.
+    """
+    source = mic.getFileName()
+    if not os.path.exists(source):
+        raise FileNotFoundError("The file of micrograph '%s' is missing: %s. Restore it or "
+                                "import the micrographs again." % (mic.getMicName(), source))
+    pwutils.makePath(folder)
+    link = os.path.join(folder, label + os.path.splitext(source)[1])
+    if os.path.lexists(link):
+        os.remove(link)
+    os.symlink(os.path.abspath(source), link)
+    return link
+
+
+def write_micrograph_list(mics, labels, folder, path):
+    """Link micrographs and write the list the engine reads, one path a line.
+
+    Parameters
+    ----------
+    mics : iterable of Micrograph
+    labels : dict of int to str
+        Label by id.
+    folder : str
+        Where the links go.
+    path : str
+        Text file to write.
+
+    Returns
+    -------
+    list of str
+        Labels written, in order.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a micrograph's file is not there.
+    """
+    written = []
+    lines = []
+    for mic in mics:
+        label = labels[mic.getObjId()]
+        lines.append(link_micrograph(mic, label, folder))
+        written.append(label)
+    with open(path, "w") as handle:
+        handle.writelines(line + "\n" for line in lines)
+    return written
+
+
+# ----------------------------- coordinates ---------------------------------
+
+def write_coordinates(points, folder, labels=()):
+    """Write coordinates as one CSV a micrograph.
+
+    Parameters
+    ----------
+    points : dict of str to list of tuple
+        By label, ``(x, y)`` or ``(x, y, score)`` in pixels of the micrograph.
+    folder : str
+        Made if missing.
+    labels : iterable of str, optional
+        Micrographs that get a file even when they hold no coordinate.
+
+    Returns
+    -------
+    int
+        Number of coordinates written.
+    """
+    pwutils.makePath(folder)
+    count = 0
+    scored = any(len(rows[0]) == 3 for rows in points.values() if rows)
+    for label in sorted(set(points) | set(labels)):
+        with open(os.path.join(folder, label + ".csv"), "w", newline="") as handle:
+            writer = csv.writer(handle)
+            writer.writerow(("x", "y", "score") if scored else ("x", "y"))
+            for row in points.get(label, ()):
+                writer.writerow(["%0.3f" % value for value in row[:2]]
+                                + ["%0.6f" % value for value in row[2:3]])
+                count += 1
+    return count
+
+
+def read_picks(path):
+    """Read coordinates and scores the engine wrote.
+
+    Parameters
+    ----------
+    path : str
+        ``NAME.csv`` with columns ``x,y,score``.
+
+    Returns
+    -------
+    list of (float, float, float)
+
+    Raises
+    ------
+    ValueError
+        If a column is missing or a line is no row of numbers.
+    """
+    with open(path, newline="") as handle:
+        reader = csv.DictReader(handle)
+        missing = {"x", "y", "score"} - set(reader.fieldnames or ())
+        if missing:
+            raise ValueError("%s has no column %s. Delete the file and continue the run."
+                             % (path, ", ".join(sorted(missing))))
+        try:
+            return [(float(row["x"]), float(row["y"]), float(row["score"])) for row in reader]
+        except (TypeError, ValueError) as error:
+            raise ValueError("%s, line %d: not a row of three numbers. Delete the file and "
+                             "continue the run." % (path, reader.line_num)) from error
+
+
+def read_failed(path):
+    """Micrographs that failed, with the reasons.
+
+    Parameters
+    ----------
+    path : str
+        ``failed.csv``; absent when nothing failed.
+
+    Returns
+    -------
+    dict of str to str
+        Reason by label.
+    """
+    if not os.path.exists(path):
+        return {}
+    with open(path, newline="") as handle:
+        return {stem_of(row["micrograph"]): row["reason"] for row in csv.DictReader(handle)}
+
+
+def nearest(value):
+    """Nearest whole number, halves up (pwem's coordinates are whole pixels)."""
+    return math.floor(value + 0.5)
+
+
+def append_picks(picks, mic, coordinates, threshold):
+    """Append picks of one micrograph to a set.
+
+    Parameters
+    ----------
+    picks : list of (float, float, float)
+        ``x, y, score`` in pixels of the micrograph.
+    mic : Micrograph
+    coordinates : SetOfCoordinates
+        Each new coordinate carries its score as ``_apbcScore``.
+    threshold : float
+        Picks with a lower score are left out.
+
+    Returns
+    -------
+    int
+        Number appended.
+    """
+    count = 0
+    coordinate = Coordinate()
+    setattr(coordinate, SCORE, Float())
+    for x, y, score in picks:
+        if score < threshold:
+            continue
+        coordinate.setObjId(None)
+        coordinate.setMicrograph(mic)
+        coordinate.setPosition(nearest(x), nearest(y))
+        getattr(coordinate, SCORE).set(score)
+        coordinates.append(coordinate)
+        count += 1
+    return count
+
+
+class MicrographIndex:
+    """Find micrographs of one or several sets by name, else by id.
+
+    Parameters
+    ----------
+    *sets : iterable of Micrograph
+        A micrograph whose name an earlier set holds too is taken from the earlier set.
+    """
+
+    def __init__(self, *sets):
+        self.micrographs = {}
+        for micrographs in sets:
+            known = {mic.getMicName() for mic in self.micrographs.values()}
+            for mic in micrographs:
+                if mic.getMicName() in known:
+                    continue
+                mic = mic.clone()
+                if mic.getObjId() in self.micrographs:
+                    mic.setObjId(max(self.micrographs) + 1)
+                self.micrographs[mic.getObjId()] = mic
+        first = next(iter(self.micrographs.values()), None)
+        self.pixelSize = first.getSamplingRate() if first is not None else None
+        self.labels = labels_of(self.micrographs.values())
+        self._idByName = {}
+        ambiguous = set()
+        for micId, mic in self.micrographs.items():
+            name = mic.getMicName()
+            if name in self._idByName:
+                ambiguous.add(name)
+            self._idByName[name] = micId
+        for name in ambiguous:
+            del self._idByName[name]
+
+    def find(self, coordinate):
+        """Return the id of a coordinate's micrograph, or None.
+
+        A name that is there once decides; the id is asked when the coordinate has no name or
+        when several micrographs share it.
+        """
+        name, micId = coordinate.getMicName(), coordinate.getMicId()
+        if name in self._idByName:
+            return self._idByName[name]
+        mic = self.micrographs.get(micId)
+        if mic is not None and (not name or mic.getMicName() == name):
+            return micId
+        return None
+
+
+def collect_points(coordinates, scale, index, score=False):
+    """Coordinates by label, in pixels of the micrographs of an index.
+
+    Parameters
+    ----------
+    coordinates : iterable of Coordinate
+    scale : float
+        Pixels of the micrographs per pixel of the coordinates.
+    index : MicrographIndex
+    score : bool, optional
+        Take ``_apbcScore`` along where it is there.
+
+    Returns
+    -------
+    points : dict of str to list of tuple
+    lost : int
+        Number of coordinates whose micrograph is not in the index.
+    """
+    points, lost = {}, 0
+    for coordinate in coordinates:
+        micId = index.find(coordinate)
+        if micId is None:
+            lost += 1
+            continue
+        row = (coordinate.getX() * scale, coordinate.getY() * scale)
+        if score and hasattr(coordinate, SCORE):
+            row += (getattr(coordinate, SCORE).get(),)
+        points.setdefault(index.labels[micId], []).append(row)
+    return points, lost
+
+
+# --------------------------------- CTF --------------------------------------
+
+def write_ctf_star(ctfs, index, path):
+    """Write CTFs as a Relion 3.1 micrographs star.
+
+    Parameters
+    ----------
+    ctfs : iterable of CTFModel
+    index : MicrographIndex
+        Micrographs that are wanted; CTFs of others are left out.
+    path : str
+
+    Returns
+    -------
+    set of str
+        Labels that have a CTF.
+    """
+    groups, rows, done = {}, [], set()
+    for ctf in ctfs:
+        mic = ctf.getMicrograph()
+        if mic is None:
+            continue
+        micId = index.find(_NameAndId(mic))
+        if micId is None:
+            continue
+        mic = index.micrographs[micId]
+        acquisition = mic.getAcquisition()
+        optics = (acquisition.getVoltage(), acquisition.getSphericalAberration(),
+                  acquisition.getAmplitudeContrast(), mic.getSamplingRate())
+        group = groups.setdefault(optics, len(groups) + 1)
+        label = index.labels[micId]
+        rows.append((label + os.path.splitext(mic.getFileName())[1], ctf.getDefocusU(),
+                     ctf.getDefocusV(), ctf.getDefocusAngle(),
+                     ctf.getPhaseShift() if ctf.hasPhaseShift() else 0.0, group))
+        done.add(label)
+    with open(path, "w") as handle:
+        _write_table(
+            handle, "optics",
+            ("rlnOpticsGroupName", "rlnOpticsGroup", "rlnVoltage", "rlnSphericalAberration",
+             "rlnAmplitudeContrast", "rlnMicrographPixelSize"),
+            (("opticsGroup%d" % group, group, *optics) for optics, group in groups.items()))
+        _write_table(
+            handle, "micrographs",
+            ("rlnMicrographName", "rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle",
+             "rlnPhaseShift", "rlnOpticsGroup"), rows)
+    return done
+
+
+class _NameAndId:
+    """What `MicrographIndex.find` asks of a coordinate, taken from a micrograph."""
+
+    def __init__(self, mic):
+        self._mic = mic
+
+    def getMicName(self):
+        return self._mic.getMicName()
+
+    def getMicId(self):
+        return self._mic.getObjId()
+
+
+# ------------------------------- particles ----------------------------------
+
+def write_particles(particles, path, index=None, scale=1.0, folder=None):
+    """Write particles as a Relion 3.1 star, a row a particle in the order of the iteration.
+
+    Parameters
+    ----------
+    particles : iterable of Particle
+        Of one pixel size and box.
+    path : str
+        Star file; image paths are relative to the working folder, as Scipion's are.
+    index : MicrographIndex, optional
+        With it, rows carry coordinates and the label of their micrograph.
+    scale : float, optional
+        Pixels of the micrographs per pixel of the particles' coordinates.
+    folder : str, optional
+        Where stacks that are not MRC are converted to; without it they raise.
+
+    Returns
+    -------
+    rows : int
+    lost : int
+        Particles whose micrograph is not in `index` (they are written with no name).
+
+    Raises
+    ------
+    ValueError
+        If a particle's stack is not MRC and no folder is given.
+    """
+    groups, rows, lost = {}, [], 0
+    converted = {}
+    for particle in particles:
+        number, stack = particle.getLocation()
+        if not stack.lower().endswith(STACK_EXTENSIONS):
+            stack = _as_mrc(stack, folder, converted)
+        acquisition = particle.getAcquisition()
+        optics = (particle.getSamplingRate(),)
+        if acquisition is not None:
+            optics += (acquisition.getVoltage(), acquisition.getSphericalAberration(),
+                       acquisition.getAmplitudeContrast())
+        else:
+            optics += (300.0, 2.7, 0.1)
+        if index is not None:
+            optics += (index.pixelSize,)
+        group = groups.setdefault(optics, len(groups) + 1)
+        row = ("%06d@%s" % (number or 1, stack), group)
+        if index is not None:
+            coordinate = particle.getCoordinate()
+            micId = index.find(coordinate) if coordinate is not None else None
+            if micId is None:
+                lost += 1
+                row += ("none", 0.0, 0.0)
+            else:
+                mic = index.micrographs[micId]
+                row += (index.labels[micId] + os.path.splitext(mic.getFileName())[1],
+                        coordinate.getX() * scale, coordinate.getY() * scale)
+        rows.append(row)
+    columns = ("rlnImageName", "rlnOpticsGroup")
+    if index is not None:
+        columns += ("rlnMicrographName", "rlnCoordinateX", "rlnCoordinateY")
+    with open(path, "w") as handle:
+        labels = ("rlnOpticsGroupName", "rlnOpticsGroup", "rlnImagePixelSize", "rlnVoltage",
+                  "rlnSphericalAberration", "rlnAmplitudeContrast")
+        if index is not None:
+            labels += ("rlnMicrographPixelSize",)
+        _write_table(
+            handle, "optics", (*labels, "rlnImageDimensionality"),
+            (("opticsGroup%d" % group, group, *optics, 2)
+             for optics, group in groups.items()))
+        _write_table(handle, "particles", columns, rows)
+    return len(rows), lost
+
+
+def _as_mrc(stack, folder, converted):
+    """Return the MRC twin of a stack, converting it once."""
+    if folder is None:
+        raise ValueError("%s is not an MRC stack." % stack)
+    if stack not in converted:
+        from pwem.emlib.image import ImageHandler
+
+        pwutils.makePath(folder)
+        converted[stack] = os.path.join(
+            folder, "%s_%d.mrcs" % (stem_of(stack), len(converted) + 1))
+        ImageHandler().convertStack(stack, converted[stack])
+    return converted[stack]
+
+
+def read_scores(path, expected):
+    """Scores of screened particles.
+
+    Parameters
+    ----------
+    path : str
+        ``scores.csv`` with columns ``row,score``.
+    expected : int
+        Number of particles that were written.
+
+    Returns
+    -------
+    list of float
+        In the order of the particles.
+
+    Raises
+    ------
+    ValueError
+        If a particle has no score.
+    """
+    scores = [None] * expected
+    with open(path, newline="") as handle:
+        for row in csv.DictReader(handle):
+            scores[int(row["row"])] = float(row["score"])
+    missing = sum(score is None for score in scores)
+    if missing:
+        raise ValueError("%s lacks scores of %d of %d particles." % (path, missing, expected))
+    return scores
+
+
+# --------------------------------- text -------------------------------------
+
+def _write_table(handle, name, columns, rows):
+    """Write one star table."""
+    handle.write("\ndata_%s\n\nloop_\n" % name)
+    handle.writelines("_%s #%d\n" % (column, n) for n, column in enumerate(columns, 1))
+    for row in rows:
+        handle.write(" ".join("%0.6f" % value if isinstance(value, float) else str(value)
+                              for value in row) + "\n")
+    handle.write("\n")
+
+
+def read_json(path):
+    """Read a JSON file the engine wrote."""
+    with open(path) as handle:
+        return json.load(handle)
+
+
+def parse_ids(text):
+    """Class ids from "1,3-5".
+
+    Parameters
+    ----------
+    text : str
+        Whole numbers and ranges, separated by commas or blanks.
+
+    Returns
+    -------
+    set of int
+
+    Raises
+    ------
+    ValueError
+        If a part is no number and no range.
+    """
+    ids = set()
+    for part in re.split(r"[,;\s]+", re.sub(r"\s*-\s*", "-", text or "").strip()):
+        if not part:
+            continue
+        match = re.match(r"^(\d+)(?:-(\d+))?$", part)
+        if match is None:
+            raise ValueError("'%s' is not a class id or a range of ids such as 3-5." % part)
+        first, last = int(match.group(1)), int(match.group(2) or match.group(1))
+        if last < first:
+            raise ValueError("The range '%s' runs backwards." % part)
+        ids.update(range(first, last + 1))
+    return ids

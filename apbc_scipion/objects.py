@@ -1,0 +1,171 @@
+"""Typed outputs that pass data sets and models from protocol to protocol."""
+
+import pyworkflow.object as pwobj
+from pwem.objects import EMObject
+
+
+class ApbcDataset(EMObject):
+    """A data set of good and bad particles: one HDF5 file and what is worth knowing of it."""
+
+    def __init__(self, path=None, **kwargs):
+        EMObject.__init__(self, **kwargs)
+        self._path = pwobj.String(path)
+        self._good = pwobj.Integer()
+        self._bad = pwobj.Integer()
+        self._micrographs = pwobj.Integer()
+        self._diameter = pwobj.Float()
+        self._pixelSize = pwobj.Float()
+        self._phaseFlipped = pwobj.Boolean(False)
+
+    def getPath(self):
+        """Path of the HDF5 file."""
+        return self._path.get()
+
+    def getCounts(self):
+        """Numbers of good and of bad particles."""
+        return self._good.get(0), self._bad.get(0)
+
+    def getMicrographs(self):
+        """Return the number of micrographs; 0 for particles read from stacks."""
+        return self._micrographs.get(0)
+
+    def getDiameter(self):
+        """Particle diameter in Å."""
+        return self._diameter.get()
+
+    def getPixelSize(self):
+        """Å per pixel of the images the particles came from."""
+        return self._pixelSize.get()
+
+    def isPhaseFlipped(self):
+        """Tell whether the phases were flipped with a CTF."""
+        return self._phaseFlipped.get(False)
+
+    def fill(self, good, bad, micrographs, diameter, pixelSize, phaseFlipped):
+        """Set what is known of the data set."""
+        self._good.set(good)
+        self._bad.set(bad)
+        self._micrographs.set(micrographs)
+        self._diameter.set(diameter)
+        self._pixelSize.set(pixelSize)
+        self._phaseFlipped.set(phaseFlipped)
+
+    def getFiles(self):
+        """Files that belong to the object."""
+        return {self.getPath()}
+
+    def __str__(self):
+        """One line for the project window."""
+        good, bad = self.getCounts()
+        source = "%d micrographs" % self.getMicrographs() if self.getMicrographs() else "stacks"
+        return "ApbcDataset (%d good, %d bad, %s, %0.0f Å)" % (
+            good, bad, source, self.getDiameter() or 0)
+
+
+class ApbcModel(EMObject):
+    """A trained classifier: a model folder and what its card says."""
+
+    def __init__(self, path=None, **kwargs):
+        EMObject.__init__(self, **kwargs)
+        self._path = pwobj.String(path)
+        self._architecture = pwobj.String()
+        self._engineVersion = pwobj.String()
+        self._diameter = pwobj.Float()
+        self._pixelSize = pwobj.Float()
+        self._phaseFlipped = pwobj.Boolean(False)
+        self._threshold = pwobj.Float(0.5)
+        self._trainingMicrographs = pwobj.Integer(0)
+        self._refitted = pwobj.Boolean(False)
+        self._device = pwobj.String()
+        self._testAccuracy = pwobj.Float()
+        self._testPrecision = pwobj.Float()
+        self._testRecall = pwobj.Float()
+        self._testAuc = pwobj.Float()
+
+    def getPath(self):
+        """Path of the model folder."""
+        return self._path.get()
+
+    def getArchitecture(self):
+        """Name of the network."""
+        return self._architecture.get()
+
+    def getDiameter(self):
+        """Particle diameter in Å."""
+        return self._diameter.get()
+
+    def getPixelSize(self):
+        """Å per pixel at which the network looks."""
+        return self._pixelSize.get()
+
+    def isPhaseFlipped(self):
+        """Tell whether the model was trained on phase-flipped micrographs."""
+        return self._phaseFlipped.get(False)
+
+    def isRefitted(self):
+        """Tell whether the delivered weights saw all labels, the held-out ones too."""
+        return self._refitted.get(False)
+
+    def getThreshold(self):
+        """Score above which a candidate is exported unless told otherwise."""
+        return self._threshold.get()
+
+    def getDevice(self):
+        """Return "cpu" or the name of the GPU on which the model was trained."""
+        return self._device.get()
+
+    def getHeldOutFigures(self):
+        """Figures on the test split.
+
+        Returns
+        -------
+        dict of str to float
+            ``accuracy``, ``precision``, ``recall`` and ``auc``; a figure that the card does
+            not hold is left out.
+        """
+        figures = {
+            "accuracy": self._testAccuracy.get(),
+            "precision": self._testPrecision.get(),
+            "recall": self._testRecall.get(),
+            "auc": self._testAuc.get(),
+        }
+        return {name: value for name, value in figures.items() if value is not None}
+
+    def fillFromCard(self, card):
+        """Copy what a card says.
+
+        Parameters
+        ----------
+        card : dict
+            Contents of ``card.json``.
+        """
+        self._architecture.set(card["architecture"])
+        self._engineVersion.set(card["apbc_version"])
+        self._diameter.set(card["diameter"])
+        self._pixelSize.set(card["pixel_size"])
+        self._phaseFlipped.set(bool(card.get("phase_flipped", False)))
+        self._threshold.set(card.get("threshold", 0.5))
+        self._trainingMicrographs.set(len(card.get("training_micrographs") or []))
+        self._refitted.set(bool(card.get("refitted", False)))
+        self._device.set(card.get("device"))
+        test = (card.get("metrics") or {}).get("test") or {}
+        for attribute, name in (
+            (self._testAccuracy, "accuracy"),
+            (self._testPrecision, "precision"),
+            (self._testRecall, "recall"),
+            (self._testAuc, "auc"),
+        ):
+            attribute.set(test.get(name))
+
+    def getFiles(self):
+        """Files that belong to the object."""
+        return {self.getPath()}
+
+    def __str__(self):
+        """One line for the project window."""
+        figures = self.getHeldOutFigures()
+        held = ", held-out " + ", ".join(
+            "%s %0.2f" % (name, figures[name]) for name in ("precision", "recall")
+            if name in figures) if figures else ""
+        return "ApbcModel (%s, %0.0f Å at %0.2f Å/px%s)" % (
+            self.getArchitecture(), self.getDiameter() or 0, self.getPixelSize() or 0, held)

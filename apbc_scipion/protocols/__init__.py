@@ -1,0 +1,17 @@
+"""Protocols of the plugin."""
+
+from apbc_scipion.protocols.protocol_create_training_set import ApbcProtCreateTrainingSet
+from apbc_scipion.protocols.protocol_evaluate import ApbcProtEvaluate
+from apbc_scipion.protocols.protocol_import_model import ApbcProtImportModel
+from apbc_scipion.protocols.protocol_pick import ApbcProtPick
+from apbc_scipion.protocols.protocol_screen import ApbcProtScreen
+from apbc_scipion.protocols.protocol_train import ApbcProtTrain
+
+__all__ = [
+    "ApbcProtCreateTrainingSet",
+    "ApbcProtEvaluate",
+    "ApbcProtImportModel",
+    "ApbcProtPick",
+    "ApbcProtScreen",
+    "ApbcProtTrain",
+]

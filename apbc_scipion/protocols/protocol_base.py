@@ -1,0 +1,92 @@
+"""What the protocols of the plugin share."""
+
+import os
+
+from pyworkflow.constants import BETA
+from pyworkflow.protocol import params
+
+from apbc_scipion import convert, engine
+from apbc_scipion.constants import MODEL_CARD
+
+
+class ApbcProtBase:
+    """GPU fields, citations and plain words about devices, for every protocol of the plugin."""
+
+    _devStatus = BETA
+
+    def _defineGpuParams(self, form):
+        """Add Scipion's GPU fields."""
+        form.addHidden(
+            params.USE_GPU, params.BooleanParam, default=True,
+            label="Use GPU for execution?",
+            help="Without a GPU that works the engine runs on the CPU, and the log and the "
+                 "summary say so.")
+        form.addHidden(
+            params.GPU_LIST, params.StringParam, default="0", expertLevel=params.LEVEL_ADVANCED,
+            label="GPU IDs",
+            help="Ids of the GPUs, in PCI order, separated by blanks or commas. Steps that run "
+                 "at the same time (Scipion threads) take one each.")
+
+    def _runEngine(self, verb, arguments, gpus=None):
+        """Run one verb of the engine; `gpus` is None for a verb that computes on the CPU only."""
+        engine.run(self, verb, arguments, gpus=gpus)
+
+    def _deviceLines(self, device):
+        """Say loudly that a GPU was asked for and the CPU did the work."""
+        if not device:
+            return []
+        if self.usesGpu() and device.lower() == "cpu":
+            return ["*WARNING: a GPU was asked for, but the work was done on the CPU.* Run "
+                    "_apbc doctor_ in the engine's environment to see why."]
+        return ["Device: %s" % device]
+
+    def _citations(self):
+        return ["AutopickBC", "TensorFlow2016"]
+
+
+def model_problem(model):
+    """Tell in one sentence why a model cannot be used, or return None.
+
+    Parameters
+    ----------
+    model : ApbcModel
+
+    Returns
+    -------
+    str or None
+    """
+    card = os.path.join(model.getPath() or "", MODEL_CARD)
+    if not os.path.exists(card):
+        return ("The folder of the model has gone: %s. Train it or import it again."
+                % model.getPath())
+    return None
+
+
+def set_problem(name, items):
+    """Tell in one sentence that a set is empty, or return None."""
+    if items is not None and items.getSize() == 0:
+        return "The set of %s is empty." % name
+    return None
+
+
+def diameter_problem(diameter, pixelSize):
+    """Tell in one sentence that a diameter cannot be, or return None.
+
+    Parameters
+    ----------
+    diameter : float
+        Å.
+    pixelSize : float
+        Å per pixel.
+    """
+    if not diameter or diameter <= 0:
+        return "The particle diameter must be above 0 Å."
+    if pixelSize and diameter < 4 * pixelSize:
+        return ("A particle of %g Å is smaller than 4 pixels of %g Å: is the diameter given in "
+                "pixels?" % (diameter, pixelSize))
+    return None
+
+
+def read_json_or_none(path):
+    """Contents of a JSON file, or None where there is no such file (yet)."""
+    return convert.read_json(path) if os.path.exists(path) else None

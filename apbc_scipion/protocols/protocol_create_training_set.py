@@ -1,0 +1,415 @@
+"""Good and bad particles to a training set."""
+
+import os
+from enum import Enum
+
+from pwem.protocols import EMProtocol
+from pyworkflow.protocol import params
+from pyworkflow.protocol.constants import STEPS_SERIAL
+
+from apbc_scipion import convert
+from apbc_scipion.constants import DATASET_FILE
+from apbc_scipion.objects import ApbcDataset
+from apbc_scipion.protocols.protocol_base import ApbcProtBase, diameter_problem
+
+PARTICLES, COORDINATES, CLASSES = range(3)
+SMALLEST_CLASS = 20
+
+
+class outputs(Enum):
+    """What the protocol gives."""
+
+    outputDataset = ApbcDataset
+
+
+class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
+    """Make a training set from good and bad particles.
+
+    *What it is for.* After 2D classification the particles of bad classes are usually thrown
+    away. They are worth as much as the good ones: they show a picker what looks like a particle
+    and is none. This protocol takes both and cuts them out of the micrographs.
+
+    *Input.* Good and bad particles come from one 2D classification (give the ids of good and of
+    bad classes; leave out the classes you doubt), from sets of particles, or from sets of
+    coordinates. At least 20 of each are needed, some hundreds are better. Good labels should be
+    clean; they need not be complete.
+
+    *Micrographs.* They are found through the coordinates of the particles. Give a set of
+    micrographs to cut the particles from others, for example denoised ones: they are matched by
+    name, and coordinates are scaled when the pixel size differs. Particles with no coordinates
+    are read from their stacks.
+
+    *Output.* One _ApbcDataset_, split into training, validation and test part by micrograph.
+    Use it in _apbc - train classifier_.
+    """
+
+    _label = "create training set"
+    _possibleOutputs = outputs
+    stepsExecutionMode = STEPS_SERIAL
+
+    # -------------------------- parameters -----------------------------------
+    def _defineParams(self, form):
+        form.addSection(label="Input")
+        form.addParam(
+            "inputType", params.EnumParam, default=CLASSES,
+            choices=["particles", "coordinates", "2D classes"],
+            display=params.EnumParam.DISPLAY_HLIST, label="Good and bad come as",
+            help="Sets of particles, sets of coordinates, or one set of 2D classes with the ids "
+                 "of good and bad classes.")
+        for kind, what in (("good", "are particles"), ("bad", "are not particles")):
+            form.addParam(
+                kind + "Particles", params.MultiPointerParam, pointerClass="SetOfParticles",
+                condition="inputType == %d" % PARTICLES, allowsNull=True, minNumObjects=1,
+                important=True, label="%s particles" % kind.capitalize(),
+                help="One or several sets of particles that %s. They are looked up on their "
+                     "micrographs." % what)
+            form.addParam(
+                kind + "Coordinates", params.MultiPointerParam, pointerClass="SetOfCoordinates",
+                condition="inputType == %d" % COORDINATES, allowsNull=True, minNumObjects=1,
+                important=True, label="%s coordinates" % kind.capitalize(),
+                help="One or several sets of coordinates that %s." % what)
+        form.addParam(
+            "inputClasses", params.PointerParam, pointerClass="SetOfClasses2D",
+            condition="inputType == %d" % CLASSES, allowsNull=True, important=True,
+            label="2D classes", help="The classes whose particles are used.")
+        form.addParam(
+            "goodClasses", params.StringParam, default="",
+            condition="inputType == %d" % CLASSES, label="Good classes",
+            help="Ids of classes that show the particle, for example 1,3-5.")
+        form.addParam(
+            "badClasses", params.StringParam, default="",
+            condition="inputType == %d" % CLASSES, label="Bad classes",
+            help="Ids of classes that show something else: ice, carbon, edges, pairs, noise. "
+                 "Classes in neither list are left out.")
+        form.addParam(
+            "particleDiameter", params.FloatParam, validators=[params.Positive], important=True,
+            label="Particle diameter (Å)",
+            help="Longest extent of the particle in Å (the diameter, not the radius). It sets "
+                 "the pixel size at which the network looks and the size of the crops.")
+        form.addParam(
+            "inputMicrographs", params.PointerParam, pointerClass="SetOfMicrographs",
+            allowsNull=True, label="Micrographs (optional)",
+            help="Micrographs from which the particles are cut. Empty: those on which they were "
+                 "picked. Others are matched by name; coordinates are scaled.")
+        form.addParam(
+            "inputCTF", params.PointerParam, pointerClass="SetOfCTF", allowsNull=True,
+            label="CTF (optional)",
+            help="With a CTF for every micrograph the phases are flipped before particles are "
+                 "cut out. Picking must then be given CTFs too. It helps at high defocus only.")
+        form.addSection(label="Options")
+        form.addParam(
+            "splitBy", params.EnumParam, choices=["micrograph", "particle"], default=0,
+            label="Split by",
+            help="How training, validation and test parts (64, 16 and 20 %) are told apart. By "
+                 "micrograph the test part is honest about micrographs the model has never "
+                 "seen; with fewer than 5 micrographs the engine splits by particle.")
+        form.addParam(
+            "seed", params.IntParam, default=1, expertLevel=params.LEVEL_ADVANCED,
+            label="Seed", help="Number that decides the split. The same seed gives the same.")
+        form.addParam(
+            "stackContrast", params.EnumParam, choices=["white", "dark"], default=0,
+            condition="inputType != %d" % COORDINATES, expertLevel=params.LEVEL_ADVANCED,
+            label="Particles in the stacks are",
+            help="Matters only for particles that are read from their stacks because no "
+                 "micrographs are known. Extraction for Relion and Xmipp makes them white.")
+        form.addParallelSection(threads=0, mpi=0)
+
+    # -------------------------- steps -----------------------------------------
+    def _insertAllSteps(self):
+        self._insertFunctionStep(self.writeInputStep, needsGPU=False)
+        self._insertFunctionStep(self.datasetStep, needsGPU=False)
+        self._insertFunctionStep(self.createOutputStep, needsGPU=False)
+
+    def writeInputStep(self):
+        """Write the coordinates, or the particles, the engine reads."""
+        if self._fromStacks():
+            for kind in ("good", "bad"):
+                count, _ = convert.write_particles(
+                    self._iterParticles(kind), self._getInputPath(kind + ".star"),
+                    folder=self._getTmpPath("stacks"))
+                self.info("%d %s particles are read from their stacks." % (count, kind))
+            return
+        index = convert.MicrographIndex(*self._getMicrographSets())
+        used = set()
+        for kind in ("good", "bad"):
+            points, lost = self._collect(kind, index)
+            written = convert.write_coordinates(points, self._getInputPath(kind))
+            used.update(points)
+            self.info("%d %s particles on %d micrographs." % (written, kind, len(points)))
+            if lost:
+                self.warning("%d %s particles lie on micrographs that are not in the set and "
+                             "are left out." % (lost, kind))
+        mics = [mic for micId, mic in index.micrographs.items() if index.labels[micId] in used]
+        convert.write_micrograph_list(mics, index.labels, self._getInputPath("micrographs"),
+                                      self._getInputPath("micrographs.txt"))
+        if self.inputCTF.get() is not None:
+            known = convert.write_ctf_star(self.inputCTF.get(), index, self._getCtfStar())
+            missing = used - known
+            if missing:
+                raise ValueError("%d micrographs with particles have no CTF, for example %s. "
+                                 "Give a CTF for all of them or for none."
+                                 % (len(missing), min(missing)))
+
+    def datasetStep(self):
+        """Let the engine cut the crops."""
+        if self._fromStacks():
+            arguments = ["--good-particles", self._getInputPath("good.star"),
+                         "--bad-particles", self._getInputPath("bad.star"),
+                         "--stack-contrast", self.getEnumText("stackContrast")]
+        else:
+            arguments = ["--micrographs", self._getInputPath("micrographs.txt"),
+                         "--good", self._getInputPath("good"),
+                         "--bad", self._getInputPath("bad"),
+                         "--pixel-size", self._getMicrographs().getSamplingRate()]
+            if self.inputCTF.get() is not None:
+                arguments += ["--ctf", self._getCtfStar()]
+        arguments += ["--diameter", self.particleDiameter.get(),
+                      "--split-by", self.getEnumText("splitBy"), "--seed", self.seed.get(),
+                      "--out", self._getDatasetPath()]
+        self._runEngine("dataset", arguments)
+
+    def createOutputStep(self):
+        """Register the data set."""
+        dataset = ApbcDataset(path=self._getDatasetPath())
+        if self._fromStacks():
+            pixelSize = next(iter(self._iterSets("good"))).getSamplingRate()
+            micrographs = 0
+            good, bad = (sum(1 for _ in self._iterParticles(kind)) for kind in ("good", "bad"))
+        else:
+            pixelSize = self._getMicrographs().getSamplingRate()
+            with open(self._getInputPath("micrographs.txt")) as handle:
+                micrographs = sum(1 for _ in handle)
+            good, bad = (_countRows(self._getInputPath(kind)) for kind in ("good", "bad"))
+        dataset.fill(good, bad, micrographs, self.particleDiameter.get(), pixelSize,
+                     self.inputCTF.get() is not None and micrographs > 0)
+        self._defineOutputs(**{outputs.outputDataset.name: dataset})
+        for pointer in self._iterInputPointers():
+            self._defineSourceRelation(pointer, dataset)
+
+    # -------------------------- information ------------------------------------
+    def _validate(self):
+        errors = []
+        if self.inputType == CLASSES:
+            errors += self._validateClasses()
+        else:
+            for kind in ("good", "bad"):
+                sets = list(self._iterSets(kind))
+                if not sets:
+                    errors.append("There are no %s %s: give at least one set." % (
+                        kind, self.getEnumText("inputType")))
+                elif sum(items.getSize() for items in sets) == 0:
+                    errors.append("The sets of %s %s are empty." % (
+                        kind, self.getEnumText("inputType")))
+        if errors:
+            return errors
+        for kind in ("good", "bad"):
+            count = self._count(kind)
+            if count < SMALLEST_CLASS:
+                errors.append("There are only %d %s particles; at least %d are needed."
+                              % (count, kind, SMALLEST_CLASS))
+        micrographs = self._getMicrographs()
+        if micrographs is not None:
+            errors += self._validateMicrographs(micrographs)
+        elif self.inputCTF.get() is not None:
+            errors.append("CTFs are of no use here: the micrographs of the particles are not "
+                          "known. Give the micrographs too.")
+        pixelSize = (micrographs or next(iter(self._iterSets("good")))).getSamplingRate() \
+            if self.inputType != COORDINATES or micrographs is not None else None
+        problem = diameter_problem(self.particleDiameter.get(), pixelSize)
+        if problem:
+            errors.append(problem)
+        return errors
+
+    def _validateClasses(self):
+        """Check the lists of classes."""
+        classes = self.inputClasses.get()
+        if classes is None:
+            return ["Give the set of 2D classes."]
+        errors, ids = [], {}
+        known = {item.getObjId() for item in classes.iterItems()}
+        for kind, text in (("good", self.goodClasses.get()), ("bad", self.badClasses.get())):
+            try:
+                ids[kind] = convert.parse_ids(text)
+            except ValueError as error:
+                errors.append("%s classes: %s" % (kind.capitalize(), error))
+                continue
+            if not ids[kind]:
+                errors.append("There are no %s classes: give the id of at least one." % kind)
+            unknown = sorted(ids[kind] - known)
+            if unknown:
+                errors.append("%s classes: there is no class %s in the set (it has %s)." % (
+                    kind.capitalize(), ", ".join(map(str, unknown)),
+                    ", ".join(map(str, sorted(known)))))
+        both = sorted(ids.get("good", set()) & ids.get("bad", set()))
+        if both:
+            errors.append("A class cannot be good and bad at once: %s."
+                          % ", ".join(map(str, both)))
+        return errors
+
+    def _validateMicrographs(self, micrographs):
+        """Check the micrographs against each other and against the CTFs."""
+        errors = []
+        if micrographs.getSize() == 0:
+            errors.append("The set of micrographs is empty.")
+        rates = {round(item.getSamplingRate(), 4) for item in self._getMicrographSets()}
+        if len(rates) > 1:
+            errors.append("Good and bad were picked on micrographs of different pixel sizes "
+                          "(%s Å). Give the micrographs from which all should be cut."
+                          % ", ".join("%g" % rate for rate in sorted(rates)))
+        return errors
+
+    def _warnings(self):
+        warnings = []
+        if self._fromStacks() and any(self._iterSets("good")):
+            warnings.append("The micrographs of the particles are not known, so the particles "
+                            "are read from their stacks. Training pixels then differ somewhat "
+                            "from picking pixels; give the micrographs if you have them.")
+        return warnings
+
+    def _summary(self):
+        dataset = getattr(self, outputs.outputDataset.name, None)
+        if dataset is None:
+            return ["The training set is not ready yet."]
+        good, bad = dataset.getCounts()
+        lines = ["*%d* good and *%d* bad particles of %g Å" % (good, bad, dataset.getDiameter())]
+        if dataset.getMicrographs():
+            lines.append("Cut from *%d* micrographs at %g Å/px%s" % (
+                dataset.getMicrographs(), dataset.getPixelSize(),
+                ", phases flipped" if dataset.isPhaseFlipped() else ""))
+        else:
+            lines.append("*Read from stacks*, since their micrographs are not known.")
+        lines.append("Data set: %s" % self.getFileTag(dataset.getPath()))
+        return lines
+
+    def _methods(self):
+        dataset = getattr(self, outputs.outputDataset.name, None)
+        if dataset is None:
+            return []
+        good, bad = dataset.getCounts()
+        return ["%d good and %d bad particles were collected as training data with apbc "
+                "[AutopickBC]." % (good, bad)]
+
+    # -------------------------- utilities ----------------------------------------
+    def _getInputPath(self, *names):
+        folder = self._getExtraPath("input")
+        os.makedirs(folder, exist_ok=True)
+        return os.path.join(folder, *names)
+
+    def _getCtfStar(self):
+        return self._getInputPath("micrographs_ctf.star")
+
+    def _getDatasetPath(self):
+        return self._getExtraPath(DATASET_FILE)
+
+    def _iterInputPointers(self):
+        """Pointers that are in use."""
+        if self.inputType == CLASSES:
+            yield self.inputClasses
+        else:
+            what = "Particles" if self.inputType == PARTICLES else "Coordinates"
+            for kind in ("good", "bad"):
+                for pointer in getattr(self, kind + what):
+                    yield pointer
+        for pointer in (self.inputMicrographs, self.inputCTF):
+            if pointer.get() is not None:
+                yield pointer
+
+    def _iterSets(self, kind):
+        """Yield the sets of good or bad; the set of all particles for 2D classes."""
+        if self.inputType == CLASSES:
+            classes = self.inputClasses.get()
+            if classes is not None and classes.getImages() is not None:
+                yield classes.getImages()
+            return
+        what = "Particles" if self.inputType == PARTICLES else "Coordinates"
+        for pointer in getattr(self, kind + what):
+            if pointer.get() is not None:
+                yield pointer.get()
+
+    def _iterClasses(self, kind):
+        """Return the good or bad classes."""
+        ids = convert.parse_ids(getattr(self, kind + "Classes").get())
+        for item in self.inputClasses.get().iterItems():
+            if item.getObjId() in ids:
+                yield item
+
+    def _iterParticles(self, kind):
+        """Good or bad particles."""
+        groups = self._iterClasses(kind) if self.inputType == CLASSES else self._iterSets(kind)
+        for group in groups:
+            for particle in group.iterItems():
+                yield particle
+
+    def _count(self, kind):
+        groups = self._iterClasses(kind) if self.inputType == CLASSES else self._iterSets(kind)
+        return sum(group.getSize() for group in groups)
+
+    def _getMicrographSets(self):
+        """List the sets of micrographs to cut from; empty if they are not known."""
+        if self.inputMicrographs.get() is not None:
+            return [self.inputMicrographs.get()]
+        found = {}
+        for kind in ("good", "bad"):
+            for items in self._iterSets(kind):
+                micrographs = _micrographsOf(items)
+                if micrographs is not None:
+                    found.setdefault(micrographs.getFileName(), micrographs)
+        return list(found.values())
+
+    def _getMicrographs(self):
+        """Return the first of the sets of micrographs, or None if there are none."""
+        return next(iter(self._getMicrographSets()), None)
+
+    def _fromStacks(self):
+        """Tell whether particles must be read from their stacks."""
+        if self.inputType == COORDINATES:
+            return False
+        if self._getMicrographs() is None:
+            return True
+        for kind in ("good", "bad"):
+            for items in self._iterSets(kind):
+                first = items.getFirstItem()
+                if first is not None and not first.hasCoordinate():
+                    return True
+        return False
+
+    def _collect(self, kind, index):
+        """Coordinates of good or bad particles by label, scaled to the micrographs."""
+        target = self._getMicrographs().getSamplingRate()
+        points, lost = {}, 0
+        if self.inputType == COORDINATES:
+            groups = ((items.iterItems(), items.getMicrographs().getSamplingRate())
+                      for items in self._iterSets(kind))
+        elif self.inputType == PARTICLES:
+            groups = ((_coordinatesOf(items), items.getSamplingRate())
+                      for items in self._iterSets(kind))
+        else:
+            rate = self.inputClasses.get().getImages().getSamplingRate()
+            groups = ((_coordinatesOf(items), rate) for items in self._iterClasses(kind))
+        for coordinates, rate in groups:
+            found, missed = convert.collect_points(coordinates, rate / target, index)
+            for label, rows in found.items():
+                points.setdefault(label, []).extend(rows)
+            lost += missed
+        return points, lost
+
+
+def _micrographsOf(items):
+    """Micrographs on which a set of coordinates or particles was picked, or None."""
+    coordinates = items.getCoordinates() if hasattr(items, "getCoordinates") else items
+    return coordinates.getMicrographs() if coordinates is not None else None
+
+
+def _coordinatesOf(particles):
+    """Coordinates of the particles of a set, in pixels of the particles."""
+    for particle in particles.iterItems():
+        yield particle.getCoordinate()
+
+
+def _countRows(folder):
+    """Return the number of coordinates in a folder of CSV files."""
+    count = 0
+    for name in os.listdir(folder):
+        with open(os.path.join(folder, name)) as handle:
+            count += sum(1 for _ in handle) - 1
+    return count

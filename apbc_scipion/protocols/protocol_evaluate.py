@@ -1,0 +1,193 @@
+"""Score picks against a reference."""
+
+import csv
+import os
+
+from pwem.protocols import EMProtocol
+from pyworkflow.object import Float
+from pyworkflow.protocol import params
+from pyworkflow.protocol.constants import STEPS_SERIAL
+
+from apbc_scipion import convert
+from apbc_scipion.constants import MODEL_CARD
+from apbc_scipion.protocols.protocol_base import ApbcProtBase, diameter_problem, set_problem
+
+# Output and the engine's key.
+FIGURES = {
+    "f1": "f1",
+    "precision": "precision",
+    "recall": "recall",
+    "averagePrecision": "average_precision",
+}
+COLUMNS = ("name", "truth", "picks", "hits", "precision", "recall", "f1")
+
+
+class ApbcProtEvaluate(EMProtocol, ApbcProtBase):
+    """Score picks against reference coordinates.
+
+    A pick and a reference particle match when they are at most half a particle diameter apart;
+    each may match once, and the closest pairs are matched first. From the matches come precision
+    (share of picks that are right), recall (share of reference particles found) and F1 (their
+    harmonic mean) of every micrograph; the figures of the set are means over micrographs. With
+    scores on the picks there is also the average precision, which does not depend on the
+    threshold.
+
+    The sets are compared on the micrographs that both have (by name) and that hold at least one
+    reference coordinate. Give the model that made the picks to leave out the micrographs it was
+    trained on: figures on those say nothing about new data.
+
+    *Output.* The figures as numbers, the table of micrographs (extra/evaluation.csv), the
+    precision-recall curve (extra/curve.csv) and a plot (extra/evaluation.png).
+    """
+
+    _label = "evaluate picks"
+    _possibleOutputs = {name: Float for name in FIGURES}
+    stepsExecutionMode = STEPS_SERIAL
+
+    # -------------------------- parameters -----------------------------------
+    def _defineParams(self, form):
+        form.addSection(label="Input")
+        form.addParam(
+            "inputCoordinates", params.PointerParam, pointerClass="SetOfCoordinates",
+            important=True, label="Picks", help="Coordinates to score.")
+        form.addParam(
+            "referenceCoordinates", params.PointerParam, pointerClass="SetOfCoordinates",
+            important=True, label="Reference",
+            help="Coordinates taken as the truth. They may have been picked on micrographs of "
+                 "another pixel size.")
+        form.addParam(
+            "particleDiameter", params.FloatParam, validators=[params.Positive], important=True,
+            label="Particle diameter (Å)",
+            help="A pick within half of it of a reference particle is a hit.")
+        form.addParam(
+            "edge", params.FloatParam, default=0.0, validators=[params.GE(0)],
+            label="Edge to leave out (Å)",
+            help="Picks and reference particles nearer than this to the border of the "
+                 "micrograph do not count.")
+        form.addParam(
+            "excludeModel", params.PointerParam, pointerClass="ApbcModel", allowsNull=True,
+            label="Leave out training micrographs of (optional)",
+            help="The micrographs on which this model was trained are left out.")
+        form.addParallelSection(threads=0, mpi=0)
+
+    # -------------------------- steps -----------------------------------------
+    def _insertAllSteps(self):
+        self._insertFunctionStep(self.writeInputStep, needsGPU=False)
+        self._insertFunctionStep(self.evaluateStep, needsGPU=False)
+        self._insertFunctionStep(self.createOutputStep, needsGPU=False)
+
+    def writeInputStep(self):
+        """Write picks and reference of the micrographs that are compared."""
+        picks, reference = self.inputCoordinates.get(), self.referenceCoordinates.get()
+        index = convert.MicrographIndex(picks.getMicrographs())
+        scale = (reference.getMicrographs().getSamplingRate()
+                 / picks.getMicrographs().getSamplingRate())
+        truth, lost = convert.collect_points(reference.iterItems(), scale, index)
+        if lost:
+            self.warning("%d reference coordinates are on micrographs that were not picked; "
+                         "they do not count." % lost)
+        trained = self._trainingLabels()
+        left_out = sorted(set(truth) & trained)
+        for label in left_out:
+            del truth[label]
+        if not truth:
+            raise ValueError(
+                "There is nothing to compare: the %d micrographs with reference coordinates "
+                "all trained the model." % len(left_out) if left_out else
+                "There is nothing to compare: no micrograph has both reference coordinates and "
+                "a place in the picked set. Names of micrographs must agree.")
+        found, _ = convert.collect_points(picks.iterItems(), 1.0, index, score=True)
+        convert.write_coordinates(truth, self._getExtraPath("reference"))
+        convert.write_coordinates({label: found.get(label, []) for label in truth},
+                                  self._getExtraPath("picks"), labels=truth)
+        self.info("%d micrographs are compared; %d that trained the model are left out."
+                  % (len(truth), len(left_out)))
+
+    def evaluateStep(self):
+        """Let the engine match and count."""
+        micrographs = self.inputCoordinates.get().getMicrographs()
+        pixelSize = micrographs.getSamplingRate()
+        arguments = [self._getExtraPath("picks"), self._getExtraPath("reference"),
+                     "--diameter", self.particleDiameter.get(), "--pixel-size", pixelSize,
+                     "--json", self._getJson(), "--curve", self._getExtraPath("curve.csv"),
+                     "--plot", self._getExtraPath("evaluation.png")]
+        if self.edge.get() > 0:
+            columns, rows = micrographs.getFirstItem().getDim()[:2]
+            arguments += ["--edge", self.edge.get() / pixelSize, "--shape", rows, columns]
+        self._runEngine("evaluate", arguments)
+
+    def createOutputStep(self):
+        """Register the figures and write the table."""
+        result = convert.read_json(self._getJson())
+        with open(self._getExtraPath("evaluation.csv"), "w", newline="") as handle:
+            writer = csv.DictWriter(handle, COLUMNS, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(result["per_micrograph"])
+        self._defineOutputs(**{
+            name: Float(result[key]) for name, key in FIGURES.items()
+            if result.get(key) is not None})
+
+    # -------------------------- information ------------------------------------
+    def _validate(self):
+        errors = []
+        picks, reference = self.inputCoordinates.get(), self.referenceCoordinates.get()
+        problem = set_problem("reference coordinates", reference)
+        if problem:
+            errors.append(problem)
+        for name, items in (("picks", picks), ("reference", reference)):
+            if items is not None and items.getMicrographs() is None:
+                errors.append("The micrographs of the %s are not known." % name)
+        if not errors and picks is not None:
+            problem = diameter_problem(self.particleDiameter.get(),
+                                       picks.getMicrographs().getSamplingRate())
+            if problem:
+                errors.append(problem)
+        return errors
+
+    def _warnings(self):
+        picks = self.inputCoordinates.get()
+        if picks is not None and picks.getSize() == 0:
+            return ["The set of picks is empty; recall will be 0."]
+        return []
+
+    def _summary(self):
+        if not os.path.exists(self._getJson()):
+            return ["The picks are not evaluated yet."]
+        result = convert.read_json(self._getJson())
+        lines = ["*F1 %0.3f*, precision %0.3f, recall %0.3f (means over %d micrographs)" % (
+            result["f1"], result["precision"], result["recall"], result["micrographs"])]
+        if result.get("average_precision") is not None:
+            lines.append("Average precision %0.3f" % result["average_precision"])
+        if result.get("best_threshold") is not None:
+            lines.append("Best F1 %0.3f at threshold %0.2f" % (result["best_f1"],
+                                                              result["best_threshold"]))
+        if self.excludeModel.get() is not None:
+            lines.append("Micrographs that trained the model are left out.")
+        for name in ("evaluation.csv", "evaluation.png"):
+            if os.path.exists(self._getExtraPath(name)):
+                lines.append(self.getFileTag(self._getExtraPath(name)))
+        return lines
+
+    def _methods(self):
+        if not os.path.exists(self._getJson()):
+            return []
+        result = convert.read_json(self._getJson())
+        return ["Picks were matched one to one with reference coordinates within %g Å: "
+                "precision %0.3f, recall %0.3f, F1 %0.3f over %d micrographs." % (
+                    self.particleDiameter.get() / 2, result["precision"], result["recall"],
+                    result["f1"], result["micrographs"])]
+
+    def _citations(self):
+        return []
+
+    # -------------------------- utilities ----------------------------------------
+    def _getJson(self):
+        return self._getExtraPath("evaluation.json")
+
+    def _trainingLabels(self):
+        """Names of the micrographs that trained the model."""
+        model = self.excludeModel.get()
+        if model is None:
+            return set()
+        card = convert.read_json(os.path.join(model.getPath(), MODEL_CARD))
+        return {convert.stem_of(name) for name in card.get("training_micrographs") or ()}

@@ -1,0 +1,346 @@
+"""Pick particles with a trained model."""
+
+import os
+
+from pwem.objects import SetOfCoordinates
+from pwem.protocols import ProtParticlePickingAuto
+from pyworkflow.object import Integer
+from pyworkflow.protocol import params
+from pyworkflow.protocol.constants import STEPS_PARALLEL
+
+from apbc.geometry import box_size_for
+from apbc_scipion import convert, engine
+from apbc_scipion.protocols.protocol_base import (
+    ApbcProtBase,
+    model_problem,
+    read_json_or_none,
+    set_problem,
+)
+
+
+class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
+    """Pick particles on micrographs with a model that learned from good and bad particles.
+
+    *Input.* Micrographs (they may still be arriving) and a model. The pixel size need not be that
+    of the training micrographs. Give CTFs if, and only if, the model was trained with CTFs.
+
+    *Score and threshold.* Every candidate gets a score that is calibrated: of the candidates with
+    a score near 0.7, about 70 % are particles. The coordinates in the output are those above the
+    threshold, with their score in the column __apbcScore_. All candidates stay in extra/candidates,
+    so a lower threshold later costs nothing. Picks at the threshold for other programs are in
+    extra/picks.
+
+    *Box size.* The output _boxSize_ (1.5 diameters) can be dragged into the box size of an
+    extraction protocol.
+
+    *Failures.* A micrograph that cannot be read or picked is left out, named in the summary with
+    the reason, and makes the run fail at its end, unless the share of such micrographs is one you
+    tolerate. The coordinates of the others are there in any case. _Continue_ picks what failed
+    again, and nothing else. A micrograph without particles is no failure.
+    """
+
+    _label = "pick particles"
+    _possibleOutputs = {"outputCoordinates": SetOfCoordinates, "boxSize": Integer}
+    stepsExecutionMode = STEPS_PARALLEL
+
+    def __init__(self, **kwargs):
+        ProtParticlePickingAuto.__init__(self, **kwargs)
+        self._attempt = Integer(1)
+
+    # -------------------------- parameters -----------------------------------
+    def _defineParams(self, form):
+        ProtParticlePickingAuto._defineParams(self, form)
+        self._defineGpuParams(form)
+        form.addParam(
+            "inputModel", params.PointerParam, pointerClass="ApbcModel", important=True,
+            label="Model", help="A model from _apbc - train classifier_ or _apbc - import model_.")
+        form.addParam(
+            "inputCTF", params.PointerParam, pointerClass="SetOfCTF", allowsNull=True,
+            label="CTF (optional)",
+            help="Needed for a model that was trained on phase-flipped micrographs. A micrograph "
+                 "is picked when its CTF has arrived.")
+        form.addParam(
+            "threshold", params.FloatParam, default=0.5,
+            validators=[params.Range(0, 1, "must lie between 0 and 1.")],
+            label="Threshold (0 to 1)",
+            help="Candidates with a score below it are not exported. 0.5 means that a candidate "
+                 "is as likely a particle as not. Raise it for cleaner picks, lower it for more.")
+        form.addParam(
+            "maxFailed", params.FloatParam, default=0.0, expertLevel=params.LEVEL_ADVANCED,
+            validators=[params.Range(0, 1, "must lie between 0 and 1.")],
+            label="Tolerated share of failed micrographs (0 to 1)",
+            help="The run fails at its end if a larger share of the micrographs failed. 0: any "
+                 "failure makes it fail.")
+        self._defineStreamingParams(form)
+        form.getParam("streamingBatchSize").setDefault(32)
+        form.addParallelSection(threads=1, mpi=0)
+
+    # -------------------------- steps -----------------------------------------
+    def _insertInitialSteps(self):
+        if self.isContinued() and self._readFailed():
+            # Steps with another argument run again; what is done is skipped in them.
+            self._attempt.increment()
+            self._store(self._attempt)
+            for path in self._iterFailedFiles():
+                os.remove(path)
+        return []
+
+    def _getPickArgs(self):
+        return [self._attempt.get()]
+
+    def _insertPickMicrographStep(self, mic, prerequisites, *args):
+        return self._insertFunctionStep(
+            self.pickMicrographListStep, [mic.getMicName()], [mic.getObjId()], *args,
+            prerequisites=prerequisites, needsGPU=self.usesGpu())
+
+    def _insertPickMicrographListStep(self, micList, prerequisites, *args):
+        return self._insertFunctionStep(
+            self.pickMicrographListStep, [mic.getMicName() for mic in micList],
+            [mic.getObjId() for mic in micList], *args,
+            prerequisites=prerequisites, needsGPU=self.usesGpu())
+
+    def pickMicrographListStep(self, micNames, micIds, attempt):
+        """Pick a batch; mark each micrograph as done or as failed, never as both."""
+        mics = [mic for mic in (self.micDict[name] for name in micNames)
+                if not os.path.exists(self._getMicDone(mic))]
+        if not mics:
+            self.info("Nothing left to pick in this batch.")
+            return
+        labels = self._getLabels()
+        folder = self._getExtraPath("batches", "mic_%06d" % micIds[0])
+        failed = self._pickBatch(mics, labels, folder)
+        for mic in mics:
+            label = labels[mic.getObjId()]
+            candidates = os.path.join(folder, "candidates", label + ".csv")
+            if label not in failed and not os.path.exists(candidates):
+                failed[label] = "the engine wrote no candidates for it"
+            if label in failed:
+                self._markFailed(mic, failed[label])
+                continue
+            self._moveIn(candidates, "candidates")
+            for extension in (".star", ".box"):
+                self._moveIn(os.path.join(folder, label + extension), "picks")
+            self._markDone(mic)
+
+    def _pickBatch(self, mics, labels, folder):
+        """Run the engine on a batch.
+
+        Returns
+        -------
+        dict of str to str
+            Reason of failure by label.
+        """
+        os.makedirs(folder, exist_ok=True)
+        failed, present = {}, []
+        for mic in mics:
+            if os.path.exists(mic.getFileName()):
+                present.append(mic)
+            else:
+                failed[labels[mic.getObjId()]] = "its file is missing: %s" % mic.getFileName()
+        if not present:
+            return failed
+        listing = os.path.join(folder, "micrographs.txt")
+        convert.write_micrograph_list(present, labels, os.path.join(folder, "links"), listing)
+        arguments = [
+            self.inputModel.get().getPath(), "--micrographs", listing, "--out", folder,
+            "--pixel-size", self.getInputMicrographs().getSamplingRate(),
+            "--threshold", self.threshold.get(), "--format", "star,box", "--max-failed", 1,
+            "--resume"]
+        if self.inputCTF.get() is not None:
+            star = os.path.join(folder, "micrographs_ctf.star")
+            self._writeCtfs(present, star)
+            arguments += ["--ctf", star]
+        try:
+            self._runEngine("pick", arguments, gpus=self.usesGpu())
+        except engine.EngineError as error:
+            reason = str(error)
+            self.error("A batch of %d micrographs failed: %s" % (len(present), reason))
+            for mic in present:
+                label = labels[mic.getObjId()]
+                if not os.path.exists(os.path.join(folder, "candidates", label + ".csv")):
+                    failed[label] = reason
+        failed.update(convert.read_failed(os.path.join(folder, "failed.csv")))
+        return failed
+
+    def _writeCtfs(self, mics, path):
+        """Write the CTFs of a batch."""
+        index = convert.MicrographIndex(self.micDict.values())
+        wanted = {mic.getMicName() for mic in mics}
+        ctfs = []
+        ctfSet = self.inputCTF.get()
+        with self._lock:
+            for ctf in ctfSet.iterItems():
+                if ctf.getMicrograph().getMicName() in wanted:
+                    ctfs.append(ctf.clone())
+        convert.write_ctf_star(ctfs, index, path)
+
+    def createOutputStep(self):
+        """Fail at the end if more micrographs failed than the user tolerates."""
+        failed = self._readFailed()
+        total = len(self.micDict)
+        if failed and len(failed) > self.maxFailed.get() * total:
+            raise RuntimeError(
+                "%d of %d micrographs failed, for example %s: %s. The coordinates of the others "
+                "are in the output; mend the cause and choose Continue."
+                % ((len(failed), total) + failed[0]))
+
+    # -------------------------- streaming ----------------------------------------
+    def _loadInputList(self):
+        """Micrographs that are ready: those with a CTF, if CTFs are given."""
+        mics, closed = self._loadMics(self.getInputMicrographs())
+        if self.inputCTF.get() is not None:
+            ctfs, ctfsClosed = self._loadCTFs(self.inputCTF.get())
+            mics = type(mics)((name, mic) for name, mic in mics.items() if name in ctfs)
+            closed = closed and ctfsClosed
+        return mics, closed
+
+    def _isMicDone(self, mic):
+        """Tell whether nothing more will happen to a micrograph in this run."""
+        return os.path.exists(self._getMicDone(mic)) or os.path.exists(self._getMicFailed(mic))
+
+    def _micIsReady(self, mic):
+        """Tell whether a micrograph has coordinates to read: a failed one has none."""
+        return os.path.exists(self._getMicDone(mic))
+
+    def _createSetOfCoordinates(self, micSet, suffix=""):
+        coordinates = ProtParticlePickingAuto._createSetOfCoordinates(self, micSet, suffix=suffix)
+        coordinates.setBoxSize(self._getBoxSize())
+        if not self.hasAttribute("boxSize"):
+            self._defineOutputs(boxSize=Integer(self._getBoxSize()))
+        return coordinates
+
+    def readCoordsFromMics(self, outputDir, micDoneList, outputCoords):
+        """Append the picks of micrographs that are done."""
+        labels = self._getLabels()
+        for mic in micDoneList:
+            picks = convert.read_picks(self._getCandidates(labels[mic.getObjId()]))
+            convert.append_picks(picks, mic, outputCoords, self.threshold.get())
+
+    # -------------------------- information ------------------------------------
+    def _validate(self):
+        errors = []
+        problem = set_problem("micrographs", self._ifClosed(self.getInputMicrographs()))
+        if problem:
+            errors.append(problem)
+        model = self.inputModel.get()
+        if model is not None:
+            problem = model_problem(model)
+            if problem:
+                errors.append(problem)
+            elif model.isPhaseFlipped() and self.inputCTF.get() is None:
+                errors.append("The model was trained on phase-flipped micrographs: give CTFs.")
+        ctfs = self.inputCTF.get()
+        micrographs = self.getInputMicrographs()
+        if ctfs is not None and micrographs is not None \
+                and ctfs.isStreamClosed() and micrographs.isStreamClosed():
+            known = {ctf.getMicrograph().getMicName() for ctf in ctfs.iterItems()}
+            if not any(mic.getMicName() in known for mic in micrographs.iterItems()):
+                errors.append("No micrograph has a CTF: the CTFs are of other micrographs.")
+        return errors
+
+    def _warnings(self):
+        warnings = []
+        model, ctfs = self.inputModel.get(), self.inputCTF.get()
+        if model is not None and ctfs is not None and not model.isPhaseFlipped():
+            warnings.append("CTFs are given, but the model was trained without: picks will be "
+                            "worse than without CTFs.")
+        micrographs = self.getInputMicrographs()
+        if model is not None and micrographs is not None and model.getPixelSize() \
+                and micrographs.getSamplingRate() > model.getPixelSize():
+            warnings.append("The micrographs have %0.2f Å/px, coarser than the %0.2f Å/px at "
+                            "which the model looks." % (micrographs.getSamplingRate(),
+                                                        model.getPixelSize()))
+        return warnings
+
+    def _summary(self):
+        lines = []
+        coordinates = getattr(self, "outputCoordinates", None)
+        if coordinates is None:
+            lines.append("No coordinates yet.")
+        else:
+            lines.append("*%d* particles at threshold %g, box of %d px" % (
+                coordinates.getSize(), self.threshold.get(), coordinates.getBoxSize()))
+        devices = {run["device"] for run in self._iterRuns() if run.get("device")}
+        for device in sorted(devices):
+            lines += self._deviceLines(device)
+        failed = self._readFailed()
+        if failed:
+            lines.append("*%d micrographs failed:*" % len(failed))
+            lines += ["%s: %s" % item for item in failed[:10]]
+            if len(failed) > 10:
+                lines.append("... and %d more, see extra/FAILED" % (len(failed) - 10))
+        return lines
+
+    def _methods(self):
+        coordinates = getattr(self, "outputCoordinates", None)
+        if coordinates is None:
+            return []
+        return ["%d particles were picked with apbc [AutopickBC] at a threshold of %g."
+                % (coordinates.getSize(), self.threshold.get())]
+
+    def getSummary(self, coordSet):
+        """One line for the output's comment."""
+        return "%d particles, box of %d px" % (coordSet.getSize(), coordSet.getBoxSize())
+
+    # -------------------------- utilities ----------------------------------------
+    def _ifClosed(self, items):
+        """Return a set, or None while it is still growing."""
+        return items if items is not None and items.isStreamClosed() else None
+
+    def _getBoxSize(self):
+        """Box size in pixels of the micrographs."""
+        return box_size_for(self.inputModel.get().getDiameter(),
+                            self.getInputMicrographs().getSamplingRate())
+
+    def _getLabels(self):
+        return convert.labels_of(list(self.micDict.values()))
+
+    def _getCandidates(self, label):
+        return self._getExtraPath("candidates", label + ".csv")
+
+    def _moveIn(self, path, folder):
+        """Move a file of a batch to its final place, if it is there."""
+        if os.path.exists(path):
+            target = self._getExtraPath(folder)
+            os.makedirs(target, exist_ok=True)
+            os.replace(path, os.path.join(target, os.path.basename(path)))
+
+    def _getMicFailed(self, mic):
+        return self._getExtraPath("FAILED", "mic_%06d.TXT" % mic.getObjId())
+
+    def _markDone(self, mic):
+        with open(self._getMicDone(mic), "w"):
+            pass
+
+    def _markFailed(self, mic, reason):
+        self.error("Micrograph %s failed: %s" % (mic.getMicName(), reason))
+        path = self._getMicFailed(mic)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path + ".part", "w") as handle:
+            handle.write("%s\t%s\n" % (mic.getMicName(), reason.replace("\n", " ")))
+        os.replace(path + ".part", path)
+
+    def _iterFailedFiles(self):
+        folder = self._getExtraPath("FAILED")
+        if os.path.isdir(folder):
+            for name in sorted(os.listdir(folder)):
+                if name.endswith(".TXT"):
+                    yield os.path.join(folder, name)
+
+    def _readFailed(self):
+        """Names of failed micrographs with the reasons."""
+        failed = []
+        for path in self._iterFailedFiles():
+            with open(path) as handle:
+                name, _, reason = handle.readline().rstrip("\n").partition("\t")
+            failed.append((name, reason))
+        return failed
+
+    def _iterRuns(self):
+        """Yield what the engine wrote about each batch."""
+        folder = self._getExtraPath("batches")
+        if os.path.isdir(folder):
+            for name in sorted(os.listdir(folder)):
+                run = read_json_or_none(os.path.join(folder, name, "run.json"))
+                if run is not None:
+                    yield run

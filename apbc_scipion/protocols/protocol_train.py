@@ -1,0 +1,180 @@
+"""Train a classifier."""
+
+import os
+from enum import Enum
+
+from pwem.protocols import EMProtocol
+from pyworkflow.protocol import params
+from pyworkflow.protocol.constants import STEPS_SERIAL
+
+from apbc_scipion import convert
+from apbc_scipion.constants import ARCHITECTURES, MODEL_CARD, MODEL_FOLDER
+from apbc_scipion.objects import ApbcModel
+from apbc_scipion.protocols.protocol_base import ApbcProtBase, model_problem
+
+
+class outputs(Enum):
+    """What the protocol gives."""
+
+    outputModel = ApbcModel
+
+
+class ApbcProtTrain(EMProtocol, ApbcProtBase):
+    """Train a classifier that tells particles from what only looks like them.
+
+    *Input.* A training set from _apbc - create training set_. Give a model to continue from to
+    adapt it to new labels; that takes fewer labels and less time.
+
+    *Networks.* _dense_ looks at a whole micrograph at once and is the one to use. _autopick-bc_
+    is the network of the original Autopick-BC, for comparison.
+
+    *How good is it?* The figures in the summary come from micrographs that were kept aside. Then,
+    unless you say no, the network is trained once more on all labels, and that is the model you
+    get. The report (extra/model/report.html) shows curves, the calibration, and the best, worst
+    and most doubtful crops: look at the doubtful ones, they tell about your labels.
+
+    *Continue* goes on from the last finished part of the training.
+    """
+
+    _label = "train classifier"
+    _possibleOutputs = outputs
+    stepsExecutionMode = STEPS_SERIAL
+
+    # -------------------------- parameters -----------------------------------
+    def _defineParams(self, form):
+        form.addSection(label="Input")
+        self._defineGpuParams(form)
+        form.addParam(
+            "inputDataset", params.PointerParam, pointerClass="ApbcDataset", important=True,
+            label="Training set", help="Data set of good and bad particles.")
+        form.addParam(
+            "architecture", params.EnumParam, choices=ARCHITECTURES, default=0,
+            label="Network",
+            help="_dense_: fully convolutional, scores a whole micrograph at once.\n"
+                 "_autopick-bc_: the published network, scores crop by crop.")
+        form.addParam(
+            "continueFrom", params.PointerParam, pointerClass="ApbcModel", allowsNull=True,
+            label="Continue from model (optional)",
+            help="Start from the weights of this model. Its network is used whatever is chosen "
+                 "above.")
+        form.addSection(label="Training")
+        form.addParam(
+            "epochs", params.IntParam, default=0, validators=[params.GE(0)], label="Epochs",
+            help="Largest number of passes over the data; training stops before when the "
+                 "validation part no longer improves. 0 leaves it to the engine.")
+        form.addParam(
+            "ensemble", params.IntParam, default=1, validators=[params.Positive],
+            label="Networks in the ensemble",
+            help="Several networks that differ by their seed, whose scores are averaged: "
+                 "somewhat better, and as many times slower.")
+        form.addParam(
+            "refit", params.BooleanParam, default=True, label="Train on all labels at the end?",
+            help="The figures always come from the split. With yes, the delivered weights are "
+                 "trained once more on all labels, the held-out ones too. Choose no to score "
+                 "the model on micrographs of the test part later.")
+        form.addParam(
+            "seed", params.IntParam, default=1, label="Seed",
+            help="Number that starts every random choice.")
+        form.addParam(
+            "batchSize", params.IntParam, default=0, validators=[params.GE(0)],
+            expertLevel=params.LEVEL_ADVANCED, label="Batch size",
+            help="Crops in one step of training. 0 leaves it to the engine. Smaller numbers "
+                 "need less memory.")
+        form.addParam(
+            "learningRate", params.FloatParam, default=0.0, validators=[params.GE(0)],
+            expertLevel=params.LEVEL_ADVANCED, label="Learning rate",
+            help="Length of a step of training. 0 leaves it to the engine.")
+        form.addParallelSection(threads=0, mpi=0)
+
+    # -------------------------- steps -----------------------------------------
+    def _insertAllSteps(self):
+        self._insertFunctionStep(self.trainStep, needsGPU=self.usesGpu())
+        self._insertFunctionStep(self.createOutputStep, needsGPU=False)
+
+    def trainStep(self):
+        """Let the engine train."""
+        arguments = [self.inputDataset.get().getPath(), "--out", self._getModelPath(),
+                     "--ensemble", self.ensemble.get(), "--seed", self.seed.get()]
+        if self.continueFrom.get() is not None:
+            arguments += ["--from", self.continueFrom.get().getPath()]
+        else:
+            arguments += ["--architecture", self.getEnumText("architecture")]
+        for option, value in (("--epochs", self.epochs.get()),
+                              ("--batch-size", self.batchSize.get()),
+                              ("--learning-rate", self.learningRate.get())):
+            if value:
+                arguments += [option, value]
+        if not self.refit:
+            arguments.append("--no-refit")
+        self._runEngine("train", arguments, gpus=self.usesGpu())
+
+    def createOutputStep(self):
+        """Register the model."""
+        model = ApbcModel(path=self._getModelPath())
+        model.fillFromCard(convert.read_json(os.path.join(self._getModelPath(), MODEL_CARD)))
+        self._defineOutputs(**{outputs.outputModel.name: model})
+        self._defineSourceRelation(self.inputDataset, model)
+        if self.continueFrom.get() is not None:
+            self._defineSourceRelation(self.continueFrom, model)
+
+    # -------------------------- information ------------------------------------
+    def _validate(self):
+        errors = []
+        dataset, model = self.inputDataset.get(), self.continueFrom.get()
+        if dataset is not None and not os.path.exists(dataset.getPath()):
+            errors.append("The file of the training set has gone: %s. Make it again."
+                          % dataset.getPath())
+        if model is not None:
+            problem = model_problem(model)
+            if problem:
+                errors.append(problem)
+        return errors
+
+    def _warnings(self):
+        warnings = []
+        dataset, model = self.inputDataset.get(), self.continueFrom.get()
+        if dataset is not None:
+            good, bad = dataset.getCounts()
+            if min(good, bad) < 100:
+                warnings.append("There are %d good and %d bad particles; with fewer than 100 of "
+                                "either the model will be poor." % (good, bad))
+        if model is not None and dataset is not None:
+            ratio = dataset.getDiameter() / model.getDiameter()
+            if not 0.9 < ratio < 1.1:
+                warnings.append("The training set is of particles of %g Å, the model to continue "
+                                "from of %g Å." % (dataset.getDiameter(), model.getDiameter()))
+            if dataset.isPhaseFlipped() != model.isPhaseFlipped():
+                warnings.append("Only one of the training set and the model to continue from is "
+                                "phase flipped.")
+        return warnings
+
+    def _summary(self):
+        model = getattr(self, outputs.outputModel.name, None)
+        if model is None:
+            return ["The model is not ready yet."]
+        lines = self._deviceLines(model.getDevice())
+        figures = model.getHeldOutFigures()
+        if figures:
+            lines.append("On the labels kept aside: " + ", ".join(
+                "%s *%0.3f*" % (name, value) for name, value in figures.items()))
+        else:
+            lines.append("The card holds no figures of labels kept aside.")
+        lines.append("The delivered weights were trained on all labels." if model.isRefitted()
+                     else "The delivered weights were trained on the training part only.")
+        lines.append("Network: %s, particle of %g Å at %0.2f Å/px" % (
+            model.getArchitecture(), model.getDiameter(), model.getPixelSize()))
+        lines.append("Report: %s" % self.getFileTag(
+            os.path.join(model.getPath(), "report.html")))
+        return lines
+
+    def _methods(self):
+        model = getattr(self, outputs.outputModel.name, None)
+        if model is None:
+            return []
+        good, bad = self.inputDataset.get().getCounts()
+        return ["A %s network was trained with apbc [AutopickBC] on %d good and %d bad "
+                "particles." % (model.getArchitecture(), good, bad)]
+
+    # -------------------------- utilities ----------------------------------------
+    def _getModelPath(self):
+        return self._getExtraPath(MODEL_FOLDER)

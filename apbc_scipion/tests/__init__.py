@@ -1,0 +1,1 @@
+"""Tests that run the protocols in real projects (``scipion tests`` and ``pytest``)."""
