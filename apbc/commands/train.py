@@ -1,0 +1,96 @@
+"""Train a model on a data set.
+
+Writes a model folder: the network (model.keras), its card (card.json), the curves
+(history.csv) and a report (report.html, report.png). A training that was killed
+goes on where it stopped when the same command is given again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+from apbc.errors import ApbcError
+from apbc.models.architecture import ARCHITECTURES
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``apbc train``."""
+    parser.add_argument("dataset", type=Path, help="HDF5 file of apbc dataset")
+    parser.add_argument("--out", type=Path, required=True, metavar="MODEL", help="folder to make")
+    parser.add_argument(
+        "--architecture",
+        choices=ARCHITECTURES,
+        help="dense (default) or the published network of Autopick-BC; with --from, its own",
+    )
+    parser.add_argument("--epochs", type=int, metavar="N", help="default: the architecture's own")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    parser.add_argument(
+        "--from", dest="start", type=Path, metavar="MODEL", help="go on from a model"
+    )
+    parser.add_argument(
+        "--ensemble",
+        type=int,
+        default=1,
+        metavar="N",
+        help="train N networks, average their scores",
+    )
+    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="default: 32 crops")
+    parser.add_argument(
+        "--learning-rate", type=float, metavar="R", help="default: the architecture's"
+    )
+    parser.add_argument(
+        "--no-refit",
+        action="store_true",
+        help="deliver the weights of the training split instead of fitting again on all labels",
+    )
+    parser.add_argument(
+        "--gpu", metavar="LIST", help='GPUs such as 0,1; "" for the CPU; default: what is there'
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train."""
+    for name in ("epochs", "ensemble", "batch_size", "learning_rate"):
+        value = getattr(args, name)
+        if value is not None and value <= 0:
+            raise ApbcError(f"--{name.replace('_', '-')} is {value}; give a number above 0")
+    from apbc.models.folder import read_card
+    from apbc.system.devices import select
+
+    architecture = args.architecture
+    if architecture is None:
+        architecture = read_card(args.start)["architecture"] if args.start else ARCHITECTURES[0]
+    device = select(args.gpu, mixed_precision=True)
+
+    from apbc.dataset.store import Dataset
+    from apbc.training.train import TrainingOptions, train
+
+    options = TrainingOptions(
+        architecture=architecture,
+        epochs=args.epochs,
+        seed=args.seed,
+        ensemble=args.ensemble,
+        batch_size=args.batch_size,
+        learning_rate=args.learning_rate,
+        refit=not args.no_refit,
+    )
+    with Dataset(args.dataset) as dataset:
+        card = train(dataset, args.out, options, device, args.start)
+    for part, row in card["metrics"].items():
+        if row["samples"]:
+            logger.info(
+                "%s: accuracy %.3f on %d particles (TP %d, TN %d, FP %d, FN %d)",
+                part,
+                row["accuracy"],
+                row["samples"],
+                row["tp"],
+                row["tn"],
+                row["fp"],
+                row["fn"],
+            )
+    logger.info("wrote %s; the report is %s", args.out, args.out / "report.html")
+    return 0

@@ -1,0 +1,484 @@
+"""Make a data set from micrographs with labels, or from particle stacks."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from apbc import __version__
+from apbc.dataset import crops as crop_maker
+from apbc.dataset.labels import (
+    BAD,
+    FEWEST_OF_A_CLASS,
+    GOOD,
+    KIND_NAMES,
+    UNLABELLED,
+    Labels,
+    check_counts,
+    sha256_of,
+)
+from apbc.dataset.split import NAMES, TRAIN, split_labels
+from apbc.dataset.store import DatasetWriter
+from apbc.errors import ApbcError
+from apbc.io.ctf import Ctf, read_ctf
+from apbc.io.files import atomic_path
+from apbc.io.images import MicrographInfo, micrograph_info, pixel_size_of, read_micrograph
+from apbc.io.particles import ParticleTable
+from apbc.io.stacks import ParticleStack
+from apbc.preprocess.working import Preprocessing
+from apbc.progress import track
+
+logger = logging.getLogger(__name__)
+
+CROP_DIAMETERS = 3.25  # room for the network's window, shifts and rotations
+BACKGROUND_PER_MICROGRAPH = 60
+MOST_BACKGROUND = 20_000
+FEWEST_BACKGROUND = 5
+MOST_HELD_OUT_IMAGES = 24
+STACK_CHUNK = 256
+
+
+@dataclass
+class DatasetOptions:
+    """What the user may set for a data set.
+
+    Attributes
+    ----------
+    preprocessing : Preprocessing
+    split_by : {"micrograph", "particle"}
+    seed : int
+    most_of_a_class : int
+        Of more good (or bad) particles a seeded choice spread over all micrographs
+        is cropped; all stay known as positions.
+    pixel_size : float, optional
+        Å per pixel of the micrographs, over their headers.
+    stack_contrast : {"white", "dark"}
+        Colour of protein in particle stacks.
+    ctf_file : Path, optional
+        Star file with the CTF of the micrographs; phases are flipped when given.
+    """
+
+    preprocessing: Preprocessing
+    split_by: str = "micrograph"
+    seed: int = 0
+    most_of_a_class: int = 10_000
+    pixel_size: float | None = None
+    stack_contrast: str = "white"
+    ctf_file: Path | None = None
+
+
+@dataclass
+class Rows:
+    """Columns of the table of labels while it grows."""
+
+    kind: list[int] = field(default_factory=list)
+    micrograph: list[int] = field(default_factory=list)
+    coordinates: list[npt.NDArray[np.float64]] = field(default_factory=list)
+    working: list[npt.NDArray[np.float64]] = field(default_factory=list)
+    has_crop: list[bool] = field(default_factory=list)
+
+    def add(
+        self,
+        kind: int,
+        micrograph: int,
+        coordinates: npt.NDArray[np.float64],
+        working: npt.NDArray[np.float64],
+        has_crop: npt.NDArray[np.bool_],
+    ) -> None:
+        """Append labels of one kind on one micrograph."""
+        n = len(coordinates)
+        self.kind += [kind] * n
+        self.micrograph += [micrograph] * n
+        self.coordinates.append(coordinates.reshape(-1, 2))
+        self.working.append(working.reshape(-1, 2))
+        self.has_crop += has_crop.tolist()
+
+    def columns(self, split: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
+        """Columns as arrays, with the split."""
+        return {
+            "kind": np.array(self.kind),
+            "micrograph": np.array(self.micrograph),
+            "coordinates": np.concatenate(self.coordinates),
+            "working": np.concatenate(self.working),
+            "has_crop": np.array(self.has_crop),
+            "split": split,
+        }
+
+
+def crop_size(preprocessing: Preprocessing) -> int:
+    """Side of a crop in working pixels, even."""
+    return 2 * round(CROP_DIAMETERS * preprocessing.diameter_pixels / 2)
+
+
+def from_micrographs(
+    paths: Sequence[Path], labels: Labels, options: DatasetOptions, out: Path
+) -> dict[str, dict[str, int]]:
+    """Cut labelled and background crops out of micrographs and write a data set.
+
+    Micrographs are read one at a time, each once; those without labels are left
+    out.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Micrographs.
+    labels : Labels
+        Positions in pixels of the micrographs.
+    options : DatasetOptions
+    out : Path
+        HDF5 file to write.
+
+    Returns
+    -------
+    dict
+        Labels of each kind in each split.
+
+    Raises
+    ------
+    ApbcError
+        On bad labels or micrographs; nothing is written then.
+    """
+    preprocessing = replace(options.preprocessing, phase_flipped=options.ctf_file is not None)
+    ctfs = read_ctf(options.ctf_file) if options.ctf_file else {}
+    by_name = {path.stem: path for path in paths}
+    missing = sorted(set(labels.positions) - set(by_name))
+    names = [path.stem for path in paths if path.stem in labels.positions]
+    if not names:
+        raise ApbcError(
+            f"none of the {len(paths)} micrographs ({paths[0].name}, ...) has labels, which are for "
+            f"{', '.join(missing[:3]) or 'none'}; file names must agree but for the suffix"
+        )
+    if missing:
+        logger.warning(
+            "%d micrographs with labels are not among those given (%s, ...)",
+            len(missing),
+            missing[0],
+        )
+    labels = Labels({name: labels.positions[name] for name in names}, labels.sources)
+    check_counts(labels.total(GOOD), labels.total(BAD))
+    infos = [micrograph_info(by_name[name]) for name in names]
+    pixel_size = pixel_size_of(infos, options.pixel_size)
+    for info in infos:
+        _check_inside(info, labels)
+        if preprocessing.phase_flipped and info.name not in ctfs:
+            raise ApbcError(
+                f"{options.ctf_file} has no CTF for micrograph {info.name}; estimate it"
+            )
+
+    counts = np.array([[len(labels.of(n, kind)) for kind in (GOOD, BAD)] for n in names])
+    kinds = np.concatenate([np.repeat((GOOD, BAD), row) for row in counts])
+    owners = np.repeat(np.arange(len(names)), counts.sum(axis=1))
+    split, split_by = split_labels(kinds, owners, options.split_by, options.seed)
+    held_out = _held_out(names, owners, split) if split_by == "micrograph" else set()
+    shares = {
+        kind: min(1.0, options.most_of_a_class / max(1, labels.total(kind))) for kind in (GOOD, BAD)
+    }
+    n_background = int(
+        np.clip(MOST_BACKGROUND // len(names), FEWEST_BACKGROUND, BACKGROUND_PER_MICROGRAPH)
+    )
+
+    size = crop_size(preprocessing)
+    rows, hashes, splits = Rows(), {}, []
+    with atomic_path(out) as temporary:
+        writer = DatasetWriter(temporary, size, preprocessing)
+        try:
+            for i, info in enumerate(track(infos, len(infos), "micrographs")):
+                rng = np.random.default_rng([options.seed, i])
+                work = preprocessing.working_image(
+                    read_micrograph(info.path), pixel_size, ctfs.get(info.name)
+                )
+                _check_size(info, work.pixels.shape, size)
+                hashes[info.name] = hashlib.sha256(work.pixels.tobytes()).hexdigest()
+                if info.name in held_out:
+                    writer.add_image(info.name, work.pixels)
+                own = split[owners == i]
+                for kind in (GOOD, BAD):
+                    xy = labels.of(info.name, kind)
+                    centres = work.to_working(xy)
+                    chosen = np.zeros(len(xy), bool)
+                    n_chosen = int(np.ceil(shares[kind] * len(xy)))
+                    chosen[rng.permutation(len(xy))[:n_chosen]] = True
+                    writer.add_crops(crop_maker.cut(work.pixels, centres[chosen], size)[0])
+                    rows.add(kind, i, xy, centres, chosen)
+                splits.append(own)
+                centres = _background(work.pixels.shape, rows, i, n_background, preprocessing, rng)
+                writer.add_crops(crop_maker.cut(work.pixels, centres, size)[0])
+                rows.add(
+                    UNLABELLED, i, work.to_micrograph(centres), centres, np.ones(len(centres), bool)
+                )
+                of_micrograph = own[0] if split_by == "micrograph" else TRAIN
+                splits.append(np.full(len(centres), of_micrograph))
+            columns = rows.columns(np.concatenate(splits))
+            writer.finish(
+                columns,
+                {
+                    "name": names,
+                    "pixel_size": [pixel_size] * len(names),
+                    "shape": [info.shape for info in infos],
+                },
+                _provenance(
+                    options,
+                    "micrographs",
+                    split_by,
+                    {**labels.sources, **_hash_of(options.ctf_file)},
+                    {"working_images": hashes, "paths": [str(info.path) for info in infos]},
+                ),
+            )
+        finally:
+            writer.close()
+    return _report(columns, names)
+
+
+def from_stacks(
+    good: ParticleTable, bad: ParticleTable, options: DatasetOptions, out: Path
+) -> dict[str, dict[str, int]]:
+    """Make a data set of extracted particle images, without micrographs.
+
+    Stacks are memory-mapped and each particle is read once. No background is known
+    then, so a model learns the difference between good and bad alone.
+
+    Parameters
+    ----------
+    good, bad : ParticleTable
+    options : DatasetOptions
+    out : Path
+        HDF5 file to write.
+
+    Returns
+    -------
+    dict
+        Labels of each kind in each split.
+
+    Raises
+    ------
+    ApbcError
+        On bad input; nothing is written then.
+    """
+    if options.ctf_file:
+        raise ApbcError("--ctf needs --micrographs: the phases of particle stacks are not flipped")
+    check_counts(good.n, bad.n)
+    logger.warning(
+        "crops come from particle stacks: there is no background to learn from, so the model suits "
+        "screening; give --micrographs for a model that picks"
+    )
+    preprocessing = options.preprocessing
+    size = crop_size(preprocessing)
+    tables = ((GOOD, good), (BAD, bad))
+    names: list[str] = sorted(
+        {Path(name).stem for _, t in tables for name in (t.micrograph_names or [])}
+    )
+    index = {name: i for i, name in enumerate(names)}
+    rows, kinds, owners = Rows(), [], []
+    rng = np.random.default_rng(options.seed)
+    with atomic_path(out) as temporary:
+        writer = DatasetWriter(temporary, size, preprocessing)
+        try:
+            for kind, table in tables:
+                chosen = np.sort(rng.permutation(table.n)[: options.most_of_a_class])
+                for picked, images, pixel_size in stack_chunks(table, chosen, options.pixel_size):
+                    writer.add_crops(
+                        crop_maker.from_particle_images(
+                            images, pixel_size, preprocessing, size, options.stack_contrast, rng
+                        )
+                    )
+                    n = len(picked)
+                    xy = np.zeros((n, 2))
+                    if table.coordinates is not None:
+                        xy = table.coordinates[picked]
+                    rows.add(kind, -1, xy, np.zeros((n, 2)), np.ones(n, bool))
+                    stems = [Path(table.micrograph_names[j]).stem for j in picked] if names else []
+                    owners += [index[stem] for stem in stems] or [0] * n
+                    kinds += [kind] * n
+            by = options.split_by if names else "particle"
+            split, split_by = split_labels(np.array(kinds), np.array(owners), by, options.seed)
+            rows.micrograph = owners if names else [-1] * len(kinds)
+            columns = rows.columns(split)
+            sources = {str(table.path): sha256_of(Path(table.path)) for _, table in tables}
+            writer.finish(
+                columns,
+                {"name": names, "pixel_size": [0.0] * len(names), "shape": [(0, 0)] * len(names)},
+                _provenance(options, "stacks", split_by, sources, {}),
+            )
+        finally:
+            writer.close()
+    return _report(columns, names)
+
+
+def stack_chunks(
+    table: ParticleTable, chosen: npt.NDArray[np.integer], pixel_size: float | None
+) -> Any:
+    """Images of some particles of a star file, stack by stack and piece by piece.
+
+    Parameters
+    ----------
+    table : ParticleTable
+    chosen : ndarray of int
+        Rows of the table.
+    pixel_size : float or None
+        Å per pixel of the stacks, over what the star file says.
+
+    Yields
+    ------
+    rows : ndarray of int, shape (n,)
+    images : ndarray of float32, shape (n, box, box)
+    pixel_size : float
+
+    Raises
+    ------
+    ApbcError
+        If a stack is missing or has fewer particles than the star file says.
+    """
+    indices, paths = table.image_names
+    sizes = table.pixel_sizes
+    stacks = np.array([str(path) for path in paths])
+    order = chosen[np.lexsort((indices[chosen], stacks[chosen]))]
+    done = 0
+    groups = np.split(order, np.flatnonzero(stacks[order][1:] != stacks[order][:-1]) + 1)
+    pieces = [(g, g[i : i + STACK_CHUNK]) for g in groups for i in range(0, len(g), STACK_CHUNK)]
+    stack, opened = None, ""
+    for group, piece in track(pieces, len(pieces), "pieces of stacks"):
+        path = stacks[group[0]]
+        if path != opened:
+            stack, opened = ParticleStack(path), path
+        assert stack is not None
+        if indices[piece].max() >= stack.n:
+            raise ApbcError(
+                f"{table.path} names particle {indices[piece].max() + 1} of {path}, which has "
+                f"{stack.n}; extract the particles again"
+            )
+        size = pixel_size or (float(sizes[piece[0]]) if sizes is not None else stack.pixel_size)
+        if not size:
+            raise ApbcError(
+                f"neither {table.path} nor {path} tells the pixel size of the particles; give it "
+                "with --pixel-size"
+            )
+        done += len(piece)
+        yield piece, stack.read(indices[piece]), size
+
+
+def _check_inside(info: MicrographInfo, labels: Labels) -> None:
+    """Raise if labels lie outside their micrograph."""
+    rows, cols = info.shape
+    for kind in (GOOD, BAD):
+        xy = labels.of(info.name, kind)
+        if not np.isfinite(xy).all():
+            raise ApbcError(
+                f"a {KIND_NAMES[kind]} coordinate of micrograph {info.name} is not a number; mend it"
+            )
+        outside = (xy < -0.5).any(axis=1) | (xy[:, 0] > cols - 0.5) | (xy[:, 1] > rows - 0.5)
+        if outside.any():
+            x, y = xy[outside][0]
+            raise ApbcError(
+                f"{outside.sum()} of {len(xy)} {KIND_NAMES[kind]} coordinates lie outside micrograph "
+                f"{info.name} of {cols} x {rows} pixels (such as x {x:g}, y {y:g}); were they picked "
+                "on micrographs of another binning?"
+            )
+
+
+def _check_size(info: MicrographInfo, shape: tuple[int, ...], size: int) -> None:
+    """Raise if a micrograph is smaller than a crop."""
+    if min(shape) < size:
+        raise ApbcError(
+            f"micrograph {info.name} of {info.shape[1]} x {info.shape[0]} pixels is smaller than a "
+            f"box of {CROP_DIAMETERS:g} particle diameters; check --diameter and the pixel size"
+        )
+
+
+def _background(
+    shape: tuple[int, ...],
+    rows: Rows,
+    micrograph: int,
+    n: int,
+    preprocessing: Preprocessing,
+    rng: np.random.Generator,
+) -> npt.NDArray[np.float64]:
+    """Random positions, at least half a diameter away from the border and from labels."""
+    margin = preprocessing.diameter_pixels / 2
+    own = [xy for xy in rows.working[-2:]]
+    known = np.concatenate([*own, np.full((1, 2), np.inf)])
+    xy = rng.uniform(margin, np.array(shape[::-1]) - margin, (4 * n, 2))
+    distances = np.hypot(*(xy[:, None, :] - known[None]).transpose(2, 0, 1)).min(axis=1)
+    return xy[distances >= margin][:n]
+
+
+def _held_out(
+    names: list[str], owners: npt.NDArray[np.integer], split: npt.NDArray[np.integer]
+) -> set[str]:
+    """Micrographs outside the training split whose working image is kept, spread evenly."""
+    part_of = [split[owners == i][0] for i in range(len(names))]
+    kept: set[str] = set()
+    for part in range(1, len(NAMES)):
+        members = [name for name, own in zip(names, part_of, strict=True) if own == part]
+        step = max(1, -(-len(members) * 2 // MOST_HELD_OUT_IMAGES))
+        kept.update(members[::step])
+    return kept
+
+
+def _hash_of(path: Path | None) -> dict[str, str]:
+    return {str(path): sha256_of(path)} if path else {}
+
+
+def _provenance(
+    options: DatasetOptions,
+    source: str,
+    split_by: str,
+    sources: dict[str, str],
+    micrographs: dict[str, Any],
+) -> dict[str, Any]:
+    """What went into a data set, for its JSON record."""
+    import h5py
+    import scipy
+
+    return {
+        "source": source,
+        "inputs_sha256": sources,
+        "micrographs": micrographs,
+        "options": {
+            "split_by": split_by,
+            "seed": options.seed,
+            "most_of_a_class": options.most_of_a_class,
+            "pixel_size": options.pixel_size,
+            "stack_contrast": options.stack_contrast,
+            "ctf_file": str(options.ctf_file) if options.ctf_file else None,
+        },
+        "versions": {
+            "apbc": __version__,
+            "numpy": np.__version__,
+            "scipy": scipy.__version__,
+            "h5py": h5py.__version__,
+        },
+    }
+
+
+def _report(columns: dict[str, npt.NDArray[Any]], names: list[str]) -> dict[str, dict[str, int]]:
+    """Log the balance of the classes and return the counts by split."""
+    kind, split, owner = columns["kind"], columns["split"], columns["micrograph"]
+    counts = {
+        part: {name: int(np.sum((split == i) & (kind == k))) for k, name in KIND_NAMES.items()}
+        for i, part in enumerate(NAMES)
+    }
+    for part, row in counts.items():
+        logger.info("%s: %s", part, ", ".join(f"{n} {name}" for name, n in row.items()))
+        if min(row["good"], row["bad"]) == 0:
+            logger.warning("the %s split lacks good or bad particles; its figures say little", part)
+    if names:
+        per = [np.sum((owner == i) & (kind == GOOD)) for i in range(len(names))]
+        logger.info(
+            "%d micrographs with %d to %d good particles each (median %d)",
+            len(names),
+            min(per),
+            max(per),
+            int(np.median(per)),
+        )
+    good, bad = int(np.sum(kind == GOOD)), int(np.sum(kind == BAD))
+    logger.info("class balance: %.1f good for each bad particle", good / max(1, bad))
+    if min(good, bad) < 5 * FEWEST_OF_A_CLASS:
+        logger.warning("fewer than %d particles of a class: more would help", 5 * FEWEST_OF_A_CLASS)
+    return counts

@@ -1,0 +1,240 @@
+"""The HDF5 file of a data set."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from apbc.dataset.labels import BAD, GOOD, UNLABELLED
+from apbc.dataset.split import NAMES
+from apbc.errors import ApbcError
+from apbc.preprocess.working import Preprocessing
+
+FORMAT = "apbc dataset 1"
+COLUMNS = {
+    "kind": np.int8,
+    "micrograph": np.int32,
+    "coordinates": np.float32,
+    "working": np.float32,
+    "split": np.int8,
+    "has_crop": np.bool_,
+}
+
+FloatImage = npt.NDArray[np.float32]
+
+
+class DatasetWriter:
+    """Writes a data set label by label; memory does not grow with their number.
+
+    Parameters
+    ----------
+    path : Path
+        File to make, which must not exist.
+    crop_size : int
+        Side of a crop in working pixels.
+    preprocessing : Preprocessing
+    """
+
+    def __init__(self, path: Path, crop_size: int, preprocessing: Preprocessing) -> None:
+        self._file = h5py.File(path, "w")
+        self._file.attrs["format"] = FORMAT
+        self._file.attrs["preprocessing"] = json.dumps(preprocessing.to_dict())
+        self._file.attrs["diameter"] = preprocessing.diameter
+        self._file.attrs["pixel_size"] = preprocessing.pixel_size
+        self._crops = self._file.create_dataset(
+            "crops",
+            (0, crop_size, crop_size),
+            np.float16,
+            maxshape=(None, crop_size, crop_size),
+            chunks=(1, crop_size, crop_size),
+        )
+        self._images = self._file.create_group("images")
+        self._hash = hashlib.sha256()
+
+    def add_crops(self, crops: FloatImage) -> None:
+        """Append crops, shape (n, size, size)."""
+        n = len(self._crops)
+        self._crops.resize(n + len(crops), axis=0)
+        values = crops.astype(np.float16)
+        self._crops[n:] = values
+        self._hash.update(values.tobytes())
+
+    def add_image(self, name: str, pixels: FloatImage) -> None:
+        """Keep the working image of a held-out micrograph, for calibration."""
+        self._images.create_dataset(name, data=pixels.astype(np.float16))
+
+    def finish(
+        self,
+        columns: dict[str, npt.NDArray[Any]],
+        micrographs: dict[str, list[Any]],
+        provenance: dict[str, Any],
+    ) -> str:
+        """Write the tables and close the file.
+
+        Parameters
+        ----------
+        columns : dict
+            One array per column of the table of labels; see `Dataset`.
+        micrographs : dict
+            ``name``, ``pixel_size`` and ``shape`` of each micrograph.
+        provenance : dict
+            What went in and with which options; plain values.
+
+        Returns
+        -------
+        str
+            Hash of crops, labels and split.
+        """
+        labels = self._file.create_group("labels")
+        for name, dtype in COLUMNS.items():
+            values = np.asarray(columns[name], dtype)
+            labels.create_dataset(name, data=values)
+            self._hash.update(values.tobytes())
+        names = np.array(micrographs["name"], dtype=h5py.string_dtype())
+        self._file.create_dataset("micrographs/name", data=names)
+        for key in ("pixel_size", "shape"):
+            self._file.create_dataset(f"micrographs/{key}", data=np.array(micrographs[key]))
+        digest = self._hash.hexdigest()
+        self._file.attrs["data_hash"] = digest
+        self._file.attrs["provenance"] = json.dumps(provenance)
+        self.close()
+        return digest
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class Dataset:
+    """A data set opened for reading; crops stay on disk until asked for.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Attributes
+    ----------
+    preprocessing : Preprocessing
+    crop_size : int
+        Side of a crop in working pixels; its middle pixel is ``crop_size // 2``.
+    kind : ndarray of int8, shape (n,)
+        1 good, 0 bad, -1 unlabelled background; one row a label.
+    micrograph : ndarray of int32, shape (n,)
+        Index into `micrograph_names`; -1 for particles of stacks.
+    coordinates : ndarray of float32, shape (n, 2)
+        ``x, y`` in pixels of the micrograph.
+    working : ndarray of float32, shape (n, 2)
+        ``x, y`` in working pixels.
+    split : ndarray of int8, shape (n,)
+        0 training, 1 validation, 2 test.
+    crop_rows : ndarray of int, shape (m,)
+        Row of the label that each crop belongs to, in the order of the crops.
+    micrograph_names : list of str
+    data_hash : str
+    provenance : dict
+
+    Raises
+    ------
+    ApbcError
+        If the file is missing, damaged or no data set of this version.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise ApbcError(f"there is no data set {path}; make one with apbc dataset")
+        try:
+            self._file = h5py.File(self.path, "r")
+        except OSError as error:
+            raise ApbcError(
+                f"{path} is damaged or not an HDF5 file; make it again with apbc dataset"
+            ) from error
+        if self._file.attrs.get("format") != FORMAT:
+            self._file.close()
+            raise ApbcError(
+                f"{path} is not a data set of this version of apbc; make it with apbc dataset"
+            )
+        self.preprocessing = Preprocessing.from_dict(json.loads(self._file.attrs["preprocessing"]))
+        self._crops = self._file["crops"]
+        self.crop_size = int(self._crops.shape[1])
+        table = {name: self._file["labels"][name][:] for name in COLUMNS}
+        self.kind = table["kind"]
+        self.micrograph = table["micrograph"]
+        self.coordinates = table["coordinates"]
+        self.working = table["working"]
+        self.split = table["split"]
+        self.crop_rows = np.flatnonzero(table["has_crop"])
+        if len(self.crop_rows) != len(self._crops):
+            raise ApbcError(f"{path} is incomplete; make it again with apbc dataset")
+        self.micrograph_names = [n.decode() for n in self._file["micrographs/name"][:]]
+        self.data_hash = str(self._file.attrs["data_hash"])
+        self.provenance = json.loads(self._file.attrs["provenance"])
+
+    def __enter__(self) -> Dataset:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def crops(self, positions: npt.NDArray[np.integer]) -> FloatImage:
+        """Crops by their positions among the crops, in any order.
+
+        Parameters
+        ----------
+        positions : ndarray of int, shape (n,)
+
+        Returns
+        -------
+        ndarray of float32, shape (n, crop_size, crop_size)
+        """
+        unique, inverse = np.unique(positions, return_inverse=True)
+        return self._crops[unique].astype(np.float32)[inverse]
+
+    def crops_of(self, split: int | None, kinds: tuple[int, ...]) -> npt.NDArray[np.int64]:
+        """Positions of the crops of a split (None: all) and of some kinds."""
+        rows = self.crop_rows
+        chosen = np.isin(self.kind[rows], kinds)
+        if split is not None:
+            chosen &= self.split[rows] == split
+        return np.flatnonzero(chosen)
+
+    def held_out_images(self) -> dict[str, FloatImage]:
+        """Working images of the held-out micrographs that were kept."""
+        return {name: image[:].astype(np.float32) for name, image in self._file["images"].items()}
+
+    def image(self, name: str) -> FloatImage:
+        """Working image of one kept micrograph."""
+        return self._file["images"][name][:].astype(np.float32)
+
+    @property
+    def image_names(self) -> list[str]:
+        """Names of the held-out micrographs that were kept."""
+        return list(self._file["images"])
+
+    def split_of_micrograph(self, name: str) -> int:
+        """Split of a micrograph, when the split is by micrograph."""
+        rows = self.micrograph == self.micrograph_names.index(name)
+        return int(self.split[rows][0])
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Labels of each kind in each split: ``{"train": {"good": n, ...}, ...}``."""
+        kinds = {"good": GOOD, "bad": BAD, "unlabelled": UNLABELLED}
+        return {
+            part: {
+                name: int(np.sum((self.split == i) & (self.kind == kind)))
+                for name, kind in kinds.items()
+            }
+            for i, part in enumerate(NAMES)
+        }

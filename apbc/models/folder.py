@@ -1,0 +1,179 @@
+"""The model folder: the network, its card, and their check."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from apbc.errors import ApbcError
+from apbc.io.files import atomic_path, write_json
+from apbc.models.architecture import Architecture, architecture
+from apbc.models.calibration import Calibration
+from apbc.preprocess.working import Preprocessing
+
+if TYPE_CHECKING:
+    import keras
+
+logger = logging.getLogger(__name__)
+
+FORMAT = "apbc model 1"
+NETWORK_FILE = "model.keras"
+CARD_FILE = "card.json"
+REQUIRED = (
+    "format",
+    "apbc_version",
+    "architecture",
+    "members",
+    "preprocessing",
+    "calibration",
+    "threshold",
+    "weights_sha256",
+    "training_micrographs",
+    "metrics",
+)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model folder that was loaded and checked.
+
+    Attributes
+    ----------
+    folder : Path
+    network : keras.Model
+        Images ``(batch, rows, cols, 1)`` to logits ``(batch, cells, cells, members)``.
+    architecture : Architecture
+    preprocessing : Preprocessing
+    calibration : Calibration
+    card : dict
+        All of ``card.json``.
+    """
+
+    folder: Path
+    network: keras.Model
+    architecture: Architecture
+    preprocessing: Preprocessing
+    calibration: Calibration
+    card: dict[str, Any]
+
+    @property
+    def threshold(self) -> float:
+        """Probability from which candidates are exported unless the user says otherwise."""
+        return float(self.card["threshold"])
+
+
+def join(members: list[keras.Model], arch: Architecture) -> keras.Model:
+    """One network of an ensemble: a channel of logits a member."""
+    from keras import Input, layers
+    from keras import Model as KerasModel
+
+    image = Input((None, None, 1), name="image")
+    for i, member in enumerate(members):
+        member.name = f"member_{i + 1}"
+    logits = [member(image) for member in members]
+    joined = (
+        layers.Concatenate(name="logits", dtype="float32")(logits) if len(logits) > 1 else logits[0]
+    )
+    return KerasModel(image, joined, name=arch.name.replace("-", "_"))
+
+
+def members_of(network: keras.Model) -> list[keras.Model]:
+    """The members that `join` put together, for further training."""
+    return [layer for layer in network.layers if layer.name.startswith("member_")]
+
+
+def save_network(network: keras.Model, path: Path) -> str:
+    """Write the network and return the hash of its file."""
+    with atomic_path(path) as temporary:
+        network.save(temporary)
+    return _sha256(path)
+
+
+def write_card(folder: Path, card: dict[str, Any]) -> None:
+    """Write ``card.json``, which makes the folder complete."""
+    write_json(folder / CARD_FILE, {"format": FORMAT, **card})
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """Card of a model folder.
+
+    Raises
+    ------
+    ApbcError
+        If the folder is no model, or its card is incomplete.
+    """
+    path = folder / CARD_FILE
+    if not path.is_file():
+        raise ApbcError(
+            f"{folder} is no apbc model: it has no {CARD_FILE}; give the folder that apbc train wrote"
+        )
+    try:
+        card = json.loads(path.read_text())
+    except ValueError as error:
+        raise ApbcError(f"{path} is damaged; copy the model again") from error
+    missing = [key for key in REQUIRED if key not in card] if isinstance(card, dict) else REQUIRED
+    if missing:
+        raise ApbcError(f"{path} lacks {', '.join(missing)}; copy the model again")
+    if card["format"] != FORMAT:
+        raise ApbcError(
+            f"{path} is of format {card['format']!r} and this version of apbc reads {FORMAT!r}; "
+            "use the version that the card names or train again"
+        )
+    return card
+
+
+def load_model(folder: Path) -> Model:
+    """Load a model folder, and refuse what does not match its card.
+
+    Keras runs in safe mode: a model is data and brings no code.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    ApbcError
+        If the folder is no model, the network's file was changed, or the network
+        is not the one of the card.
+    """
+    folder = Path(folder)
+    card = read_card(folder)
+    path = folder / NETWORK_FILE
+    if not path.is_file():
+        raise ApbcError(f"{folder} has no {NETWORK_FILE}; copy the model again")
+    if _sha256(path) != card["weights_sha256"]:
+        raise ApbcError(
+            f"{path} is not the file that its card describes (its hash differs): it was changed or "
+            "damaged; copy the model again"
+        )
+    arch = architecture(card["architecture"])
+    preprocessing = Preprocessing.from_dict(card["preprocessing"])
+    calibration = Calibration(**card["calibration"])
+
+    import keras
+
+    try:
+        network = keras.models.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, TypeError, OSError, KeyError, zipfile.BadZipFile) as error:
+        raise ApbcError(f"Keras cannot load {path}; train the model again") from error
+    expected = arch.build().count_params() * int(card["members"])
+    if network.output_shape[-1] != card["members"] or network.count_params() != expected:
+        raise ApbcError(
+            f"{path} is not the network that its card describes ({card['members']} x "
+            f"{arch.name}); copy the model again"
+        )
+    return Model(folder, network, arch, preprocessing, calibration, card)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,1 @@
+"""Scores over whole micrographs, candidates, and what is exported."""

@@ -1,0 +1,1 @@
+"""From a micrograph to the working image that training and picking share."""

@@ -1,0 +1,272 @@
+"""Fit one network, so that a killed run goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from apbc.dataset.store import Dataset
+from apbc.errors import ApbcError
+from apbc.io.files import atomic_path, write_json
+from apbc.models.architecture import Architecture
+from apbc.training.samples import Samples
+
+logger = logging.getLogger(__name__)
+
+IntArray = npt.NDArray[np.int64]
+FINE_TUNING_RATE = 0.2  # of the usual learning rate, when going on from a model
+WEIGHT_DECAY = 1e-3
+
+
+@dataclass
+class Fitted:
+    """A trained network.
+
+    Attributes
+    ----------
+    network : keras.Model
+        With the weights of its best epoch.
+    history : list of dict
+        Figures of each epoch.
+    best_epoch : int
+        Epoch of the weights, counted from 1.
+    """
+
+    network: keras.Model
+    history: list[dict[str, float]]
+    best_epoch: int
+
+
+@dataclass
+class FitPlan:
+    """What one fit does.
+
+    Attributes
+    ----------
+    architecture : Architecture
+    training, validation : ndarray of int
+        Crops by position; no validation means that every epoch runs and the last
+        weights are kept.
+    epochs, batch_size, seed : int
+    learning_rate : float
+    start : keras.Model or None
+        Network whose weights are the start, for fine-tuning.
+    name : str
+        For the log and for the folder of its checkpoint.
+    """
+
+    architecture: Architecture
+    training: IntArray
+    validation: IntArray
+    epochs: int
+    batch_size: int
+    seed: int
+    learning_rate: float
+    start: keras.Model | None
+    name: str
+
+
+def fit(dataset: Dataset, plan: FitPlan, checkpoints: Path) -> Fitted:
+    """Train a network, or go on with one that was interrupted.
+
+    After every epoch the network with its optimiser and the history are written;
+    a run that finds them continues with the next epoch.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    plan : FitPlan
+    checkpoints : Path
+        Folder for the checkpoints of this training.
+
+    Returns
+    -------
+    Fitted
+
+    Raises
+    ------
+    ApbcError
+        If the loss is no longer a number.
+    """
+    keras.utils.set_random_seed(plan.seed)
+    keeper = Checkpoint(checkpoints / plan.name, plan)
+    training = Samples(
+        dataset, plan.training, plan.architecture, plan.batch_size, plan.seed, augment=True
+    )
+    validation = (
+        Samples(dataset, plan.validation, plan.architecture, 128, plan.seed, augment=False)
+        if len(plan.validation)
+        else None
+    )
+    network = keeper.restore() or _compiled(plan, len(training))
+    keeper.attach(training)
+    if not keeper.finished:
+        network.fit(
+            training,
+            validation_data=validation,
+            epochs=plan.epochs,
+            initial_epoch=keeper.epoch,
+            callbacks=[keeper],
+            shuffle=False,
+            verbose=0,
+        )
+    network.load_weights(keeper.best_file)
+    return Fitted(network, keeper.history, keeper.best_epoch)
+
+
+def _compiled(plan: FitPlan, steps: int) -> keras.Model:
+    """A new network, ready to be fitted."""
+    network = plan.architecture.build()
+    rate: Any = plan.learning_rate
+    if plan.start is not None:
+        network.set_weights(plan.start.get_weights())
+        rate *= FINE_TUNING_RATE
+    if plan.architecture.decays:
+        rate = keras.optimizers.schedules.CosineDecay(rate, max(1, plan.epochs * steps))
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=WEIGHT_DECAY)
+    else:
+        optimizer = keras.optimizers.Adam(rate)
+    network.compile(
+        optimizer=optimizer,
+        loss=keras.losses.BinaryCrossentropy(from_logits=True),
+        weighted_metrics=[keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)],
+    )
+    return network
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Keeps the last and the best state of a fit on disk, stops it, and tells how far it is.
+
+    Parameters
+    ----------
+    folder : Path
+    plan : FitPlan
+    """
+
+    def __init__(self, folder: Path, plan: FitPlan) -> None:
+        super().__init__()
+        self._folder = folder
+        self._plan = plan
+        self._started = 0.0
+        self._begun_at = 0
+        self._training: Samples | None = None
+        self.epoch = 0
+        self.best_epoch = 0
+        self.best = math.inf
+        self.history: list[dict[str, float]] = []
+        self.best_file = folder / "best.weights.h5"
+        self._last_file = folder / "last.keras"
+        self._state_file = folder / "state.json"
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        waited = self.epoch - self.best_epoch
+        out_of_patience = (
+            len(self._plan.validation) > 0 and waited >= self._plan.architecture.patience
+        )
+        return self.epoch >= self._plan.epochs or out_of_patience
+
+    def attach(self, training: Samples) -> None:
+        """Let the samples go on at the epoch of the checkpoint."""
+        self._training = training
+        training.start_at(self.epoch)
+
+    def restore(self) -> keras.Model | None:
+        """Network of an interrupted run, or None."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if not self._state_file.is_file():
+            return None
+        state = json.loads(self._state_file.read_text())
+        network = keras.models.load_model(self._folder / state["last"], safe_mode=True)
+        self.epoch, self.best_epoch = state["epoch"], state["best_epoch"]
+        self.best, self.history = state["best"], state["history"]
+        logger.info("%s: goes on after epoch %d", self._plan.name, self.epoch)
+        return network
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Start the clock."""
+        self._started = time.monotonic()
+        self._begun_at = self.epoch
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Write the state, report, and stop where no better epoch came for long."""
+        figures = {key: float(value) for key, value in (logs or {}).items()}
+        self.epoch = epoch + 1
+        if not all(math.isfinite(value) for value in figures.values()):
+            raise ApbcError(
+                f"the loss of {self._plan.name} is not a number after epoch {self.epoch}; train "
+                "with a smaller --learning-rate"
+            )
+        self.history.append({"epoch": self.epoch, **figures})
+        watched = figures.get("val_loss")
+        if watched is None or watched < self.best:
+            self.best, self.best_epoch = watched or 0.0, self.epoch
+            with atomic_path(self.best_file) as temporary:
+                # Keras wants this very ending, which the temporary name keeps only in part
+                weights = temporary.with_suffix(".weights.h5")
+                self.model.save_weights(weights)
+                weights.replace(temporary)
+        last = f"last_{self.epoch % 2}.keras"
+        with atomic_path(self._folder / last) as temporary:
+            self.model.save(temporary)
+        write_json(
+            self._state_file,
+            {
+                "last": last,
+                "epoch": self.epoch,
+                "best_epoch": self.best_epoch,
+                "best": self.best,
+                "history": self.history,
+            },
+        )
+        self._report(figures)
+        if self.finished:
+            self.model.stop_training = True
+
+    def _report(self, figures: dict[str, float]) -> None:
+        per_epoch = (time.monotonic() - self._started) / (self.epoch - self._begun_at)
+        logger.info(
+            "%s: epoch %d/%d done, %s, %.0f s left",
+            self._plan.name,
+            self.epoch,
+            self._plan.epochs,
+            ", ".join(f"{key} {value:.4f}" for key, value in figures.items()),
+            per_epoch * (self._plan.epochs - self.epoch),
+        )
+
+
+def open_checkpoints(folder: Path, request: dict[str, Any]) -> Path:
+    """Folder of checkpoints of a training; one that did something else is emptied.
+
+    Parameters
+    ----------
+    folder : Path
+    request : dict
+        What is trained and how; plain values.
+
+    Returns
+    -------
+    Path
+        `folder`.
+    """
+    note = folder / "request.json"
+    if note.is_file() and json.loads(note.read_text()) == request:
+        logger.info("found the checkpoints of an interrupted training in %s", folder)
+        return folder
+    if folder.exists():
+        logger.info("%s belongs to another training and is emptied", folder)
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    write_json(note, request)
+    return folder

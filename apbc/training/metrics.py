@@ -1,0 +1,74 @@
+"""Figures of a classifier on good and bad particles."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from sklearn import metrics as sk
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+BINS = 10
+
+
+def figures(
+    probabilities: FloatArray, good: BoolArray, threshold: float = 0.5
+) -> dict[str, float | int | None]:
+    """The table that Autopick-BC prints, and more.
+
+    Parameters
+    ----------
+    probabilities : ndarray, shape (n,)
+    good : ndarray of bool, shape (n,)
+        True labels.
+    threshold : float, optional
+        Called good from this probability on.
+
+    Returns
+    -------
+    dict
+        ``samples``, ``accuracy``, ``tp``, ``tn``, ``fp``, ``fn``, ``precision``,
+        ``recall``, ``auc``, ``calibration_error``; None where undefined.
+    """
+    called = probabilities >= threshold
+    tp, tn = int((called & good).sum()), int((~called & ~good).sum())
+    fp, fn = int((called & ~good).sum()), int((~called & good).sum())
+    n = len(good)
+    both = 0 < good.sum() < n
+    return {
+        "samples": n,
+        "accuracy": (tp + tn) / n if n else None,
+        "tp": tp,
+        "tn": tn,
+        "fp": fp,
+        "fn": fn,
+        "precision": tp / (tp + fp) if tp + fp else None,
+        "recall": tp / (tp + fn) if tp + fn else None,
+        "auc": float(sk.roc_auc_score(good, probabilities)) if both else None,
+        "calibration_error": calibration_error(probabilities, good) if n else None,
+    }
+
+
+def reliability(
+    probabilities: FloatArray, good: npt.NDArray[np.floating] | BoolArray
+) -> tuple[FloatArray, FloatArray, npt.NDArray[np.int64]]:
+    """Mean probability, observed share and count in ten equal bins; empty bins are left out."""
+    bins = np.minimum((probabilities * BINS).astype(int), BINS - 1)
+    counts = np.bincount(bins, minlength=BINS)
+    filled = counts > 0
+    mean = np.bincount(bins, probabilities, BINS)[filled] / counts[filled]
+    share = np.bincount(bins, np.asarray(good, float), BINS)[filled] / counts[filled]
+    return mean, share, counts[filled]
+
+
+def calibration_error(probabilities: FloatArray, good: BoolArray) -> float:
+    """Expected calibration error: mean gap of `reliability`, weighted by counts."""
+    mean, share, counts = reliability(probabilities, good)
+    return float((np.abs(mean - share) * counts).sum() / counts.sum())
+
+
+def precision_recall(probabilities: FloatArray, good: BoolArray) -> tuple[FloatArray, FloatArray]:
+    """Precision and recall at every threshold."""
+    precision, recall, _ = sk.precision_recall_curve(good, probabilities)
+    return precision, recall

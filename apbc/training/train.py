@@ -1,0 +1,347 @@
+"""Train a model on a data set: split, calibration, figures, refit, model folder."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import math
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial import cKDTree
+
+from apbc import __version__
+from apbc.dataset.labels import BAD, GOOD, UNLABELLED
+from apbc.dataset.split import NAMES, TEST, TRAIN, VALIDATION
+from apbc.dataset.store import Dataset
+from apbc.errors import ApbcError
+from apbc.io.files import write_text
+from apbc.models.architecture import Architecture, architecture
+from apbc.models.calibration import Calibration
+from apbc.models.folder import (
+    CARD_FILE,
+    NETWORK_FILE,
+    join,
+    load_model,
+    members_of,
+    save_network,
+    write_card,
+)
+from apbc.picking.peaks import find_peaks
+from apbc.picking.score_map import run_network, score_map
+from apbc.system.devices import Device
+from apbc.training import calibrate, metrics
+from apbc.training.fit import Fitted, FitPlan, fit, open_checkpoints
+from apbc.training.report import ReportData, write_report
+
+logger = logging.getLogger(__name__)
+
+FloatArray = npt.NDArray[np.float64]
+
+ALL_KINDS = (GOOD, BAD, UNLABELLED)
+LABEL_RADIUS = 0.25  # a candidate within this many diameters of a label has it
+LOWEST_SCORE = -8.0  # logit of the lowest candidate that calibration sees
+SCORE_BATCH = 256
+DEFAULT_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What the user may set for training; 0 or None stand for the architecture's own."""
+
+    architecture: str = "dense"
+    epochs: int | None = None
+    seed: int = 0
+    ensemble: int = 1
+    batch_size: int = 32
+    learning_rate: float | None = None
+    refit: bool = True
+
+
+@dataclass
+class Candidates:
+    """Candidates of held-out micrographs and the labels at them."""
+
+    scores: FloatArray
+    good: npt.NDArray[np.bool_]
+    bad: npt.NDArray[np.bool_]
+
+
+def train(
+    dataset: Dataset, out: Path, options: TrainingOptions, device: Device, start: Path | None = None
+) -> dict[str, Any]:
+    """Train a model and write its folder.
+
+    First the networks learn from the training split; validation stops them and
+    calibrates their scores, and all figures are taken. Then, unless told
+    otherwise, the delivered weights are fitted again on all labels for as many
+    epochs as were best.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    out : Path
+        Model folder to make.
+    options : TrainingOptions
+    device : Device
+        What TensorFlow runs on, for the card.
+    start : Path, optional
+        Model folder to go on from.
+
+    Returns
+    -------
+    dict
+        The card.
+
+    Raises
+    ------
+    ApbcError
+        If the model to go on from does not fit, or the labels are too few.
+    """
+    if (out / CARD_FILE).exists():
+        raise ApbcError(f"{out} already holds a model; give another --out or remove it first")
+    if out.is_file():
+        raise ApbcError(f"{out} is a file; give --out the name of a folder to make")
+    begun = time.monotonic()
+    arch = architecture(options.architecture)
+    starts = _starts(start, arch, dataset, options.ensemble)
+    request = {"data_hash": dataset.data_hash, "from": str(start), **asdict(options)}
+    checkpoints = open_checkpoints(out.with_name(out.name + ".partial"), request)
+
+    members = [
+        fit(dataset, _plan(dataset, arch, options, i, starts[i], f"split_{i + 1}"), checkpoints)
+        for i in range(options.ensemble)
+    ]
+    network = join([m.network for m in members], arch)
+    calibration, candidates = _calibrate(dataset, network, arch)
+    probabilities = {
+        part: calibration.probability(crop_scores(dataset, network, arch, positions))
+        for part, positions in _labelled(dataset).items()
+    }
+    figures = {
+        part: metrics.figures(values, _is_good(dataset, _labelled(dataset)[part]))
+        for part, values in probabilities.items()
+    }
+    if options.refit:
+        network = _refit(dataset, arch, options, starts, members, checkpoints)
+
+    card: dict[str, Any] = {
+        "apbc_version": __version__,
+        "keras_version": keras.__version__,
+        "architecture": arch.name,
+        "members": options.ensemble,
+        "diameter": dataset.preprocessing.diameter,
+        "pixel_size": dataset.preprocessing.pixel_size,
+        "contrast": dataset.preprocessing.contrast,
+        "phase_flipped": dataset.preprocessing.phase_flipped,
+        "preprocessing": dataset.preprocessing.to_dict(),
+        "calibration": calibration.to_dict(),
+        "threshold": DEFAULT_THRESHOLD,
+        "data_hash": dataset.data_hash,
+        "data_source": dataset.provenance["source"],
+        "training_micrographs": dataset.micrograph_names,
+        "labels": dataset.counts(),
+        "metrics": figures,
+        "best_epochs": [m.best_epoch for m in members],
+        "refitted": options.refit,
+        "options": asdict(options),
+        "trained_from": str(start) if start else None,
+        "device": device.name,
+        "seconds": round(time.monotonic() - begun, 1),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    card["weights_sha256"] = save_network(network, out / NETWORK_FILE)
+    write_text(out / "history.csv", _history_csv([m.history for m in members]))
+    write_report(
+        out,
+        ReportData(
+            card=card,
+            histories=[m.history for m in members],
+            probabilities=probabilities[_report_part(probabilities)],
+            good=_is_good(dataset, _labelled(dataset)[_report_part(probabilities)]),
+            part=_report_part(probabilities),
+            positions=_labelled(dataset)[_report_part(probabilities)],
+            candidates=candidates.get(TEST) or candidates.get(VALIDATION),
+            calibration=calibration,
+        ),
+        dataset,
+    )
+    write_card(out, card)
+    shutil.rmtree(checkpoints)
+    return card
+
+
+def crop_scores(
+    dataset: Dataset,
+    network: keras.Model,
+    arch: Architecture,
+    positions: npt.NDArray[np.integer],
+) -> FloatArray:
+    """Mean logit at the middle of crops, shape (n,)."""
+    scores = [
+        window_scores(network, arch, dataset.crops(positions[i : i + SCORE_BATCH]))
+        for i in range(0, len(positions), SCORE_BATCH)
+    ]
+    return np.concatenate(scores) if scores else np.empty(0)
+
+
+def window_scores(
+    network: keras.Model, arch: Architecture, crops: npt.NDArray[np.float32]
+) -> FloatArray:
+    """Mean logit of the window in the middle of each crop, shape (n,)."""
+    first = crops.shape[1] // 2 - arch.window // 2
+    middle = slice(first, first + arch.window)
+    return run_network(network, crops[:, middle, middle])[:, 0, 0].astype(float)
+
+
+def _starts(
+    start: Path | None, arch: Architecture, dataset: Dataset, n: int
+) -> list[keras.Model | None]:
+    """Networks to go on from, one a member."""
+    if start is None:
+        return [None] * n
+    model = load_model(start)
+    if model.architecture.name != arch.name:
+        raise ApbcError(
+            f"{start} has the architecture {model.architecture.name} and {arch.name} is asked for; "
+            f"train with --architecture {model.architecture.name}"
+        )
+    theirs, ours = model.preprocessing, dataset.preprocessing
+    if (theirs.diameter_pixels, theirs.phase_flipped) != (ours.diameter_pixels, ours.phase_flipped):
+        raise ApbcError(
+            f"{start} was trained {'with' if theirs.phase_flipped else 'without'} phase flipping and "
+            "the data set is the other way; make the data set to match"
+        )
+    found = members_of(model.network)
+    return [found[i % len(found)] for i in range(n)]
+
+
+def _plan(
+    dataset: Dataset,
+    arch: Architecture,
+    options: TrainingOptions,
+    member: int,
+    start: keras.Model | None,
+    name: str,
+) -> FitPlan:
+    """Fit of one member on the training split."""
+    kinds = ALL_KINDS
+    return FitPlan(
+        architecture=arch,
+        training=dataset.crops_of(TRAIN, kinds),
+        validation=dataset.crops_of(VALIDATION, kinds),
+        epochs=options.epochs or arch.epochs,
+        batch_size=options.batch_size,
+        seed=options.seed * 1000 + member,
+        learning_rate=options.learning_rate or arch.learning_rate,
+        start=start,
+        name=name,
+    )
+
+
+def _refit(
+    dataset: Dataset,
+    arch: Architecture,
+    options: TrainingOptions,
+    starts: Sequence[keras.Model | None],
+    members: Sequence[Fitted],
+    checkpoints: Path,
+) -> keras.Model:
+    """Network fitted on all labels, for the epochs that were best on the split."""
+    fitted = []
+    for i, member in enumerate(members):
+        plan = _plan(dataset, arch, options, i, starts[i], f"all_{i + 1}")
+        plan.training = dataset.crops_of(None, ALL_KINDS)
+        plan.validation = np.empty(0, np.int64)
+        plan.epochs = member.best_epoch
+        fitted.append(fit(dataset, plan, checkpoints).network)
+    return join(fitted, arch)
+
+
+def _calibrate(
+    dataset: Dataset, network: keras.Model, arch: Architecture
+) -> tuple[Calibration, dict[int, Candidates]]:
+    """Calibration on the validation split, and the candidates of the held-out micrographs."""
+    candidates = held_out_candidates(dataset, network, arch)
+    found = None
+    if VALIDATION in candidates:
+        c = candidates[VALIDATION]
+        found = calibrate.from_candidates(c.scores, c.good, c.bad)
+    if found is None:
+        logger.info("scores are calibrated on good and bad crops alone")
+        positions = dataset.crops_of(VALIDATION, (GOOD, BAD))
+        scores = crop_scores(dataset, network, arch, positions)
+        found = calibrate.from_crops(scores, _is_good(dataset, positions))
+    return found, candidates
+
+
+def held_out_candidates(
+    dataset: Dataset, network: keras.Model, arch: Architecture
+) -> dict[int, Candidates]:
+    """Candidates of the held-out micrographs that the data set keeps, by split."""
+    diameter = dataset.preprocessing.diameter_pixels
+    parts: dict[int, list[Candidates]] = {}
+    for name in dataset.image_names:
+        pixels = dataset.image(name)
+        xy, scores = find_peaks(
+            score_map(network, arch, pixels), pixels.shape, diameter, LOWEST_SCORE
+        )
+        owner = dataset.micrograph_names.index(name)
+        at = {}
+        for kind in (GOOD, BAD):
+            labels = dataset.working[(dataset.micrograph == owner) & (dataset.kind == kind)]
+            at[kind] = _nearest_only(xy, labels.astype(float), LABEL_RADIUS * diameter)
+        parts.setdefault(dataset.split_of_micrograph(name), []).append(
+            Candidates(scores, at[GOOD], at[BAD])
+        )
+    return {
+        part: Candidates(
+            *(np.concatenate([getattr(c, f) for c in found]) for f in ("scores", "good", "bad"))
+        )
+        for part, found in parts.items()
+    }
+
+
+def _nearest_only(xy: FloatArray, labels: FloatArray, radius: float) -> npt.NDArray[np.bool_]:
+    """Whether each candidate is the nearest one to some label, within a radius."""
+    marked = np.zeros(len(xy), bool)
+    if len(xy) and len(labels):
+        distance, index = cKDTree(xy).query(labels)
+        marked[index[distance <= radius]] = True
+    return marked
+
+
+def _labelled(dataset: Dataset) -> dict[str, npt.NDArray[np.int64]]:
+    """Crops of good and bad particles of each split."""
+    return {name: dataset.crops_of(part, (GOOD, BAD)) for part, name in enumerate(NAMES)}
+
+
+def _is_good(dataset: Dataset, positions: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
+    return np.asarray(dataset.kind[dataset.crop_rows[positions]] == GOOD)
+
+
+def _report_part(probabilities: dict[str, FloatArray]) -> str:
+    """The last split that has crops: test, where there is one."""
+    return next((name for name in reversed(NAMES) if len(probabilities[name])), NAMES[TRAIN])
+
+
+def _history_csv(histories: Sequence[list[dict[str, float]]]) -> str:
+    """All epochs of all members as CSV."""
+    rows = [{"member": i + 1, **row} for i, history in enumerate(histories) for row in history]
+    text = io.StringIO()
+    names = list(dict.fromkeys(key for row in rows for key in row))
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(
+        {k: v if not isinstance(v, float) or math.isfinite(v) else "" for k, v in row.items()}
+        for row in rows
+    )
+    return text.getvalue()
