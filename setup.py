@@ -38,7 +38,7 @@ EXTRAS = {
     # Beside [engine] where there is an NVIDIA driver: brings CUDA as wheels.
     "cuda": ["tensorflow[and-cuda]>=2.18,<3"],
     # Pinned, so that a check that passes today passes tomorrow.
-    "dev": ["pytest>=8,<10", "ruff==0.17.5", "mypy==2.4.1", "pip>=23"],
+    "dev": ["pytest>=8,<10", "ruff==0.17.5", "mypy==2.4.1", "vermin>=1.6,<2"],
 }
 
 setup(

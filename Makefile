@@ -1,0 +1,28 @@
+# Each target sets everything up first (scripts/setup.sh) and may be run again at any time.
+SHELL := /bin/bash
+READY := .venv/ready
+
+.PHONY: help setup demo test bench clean
+
+help:
+	@echo 'make demo [DATA=folder]   the whole workflow on simulated micrographs, or on yours'
+	@echo 'make test                 all checks and tests'
+	@echo 'make bench                speed, memory and accuracy, for docs/benchmarks.md'
+	@echo 'make clean                remove what these have made'
+
+setup: $(READY)
+
+$(READY): setup.py apbc/__init__.py scripts/setup.sh scripts/env.sh
+	scripts/setup.sh
+
+demo: $(READY)
+	. scripts/env.sh && python -m apbc_scipion.demo --out demo $(if $(DATA),--data '$(DATA)')
+
+test: $(READY)
+	scripts/test.sh
+
+bench: $(READY)
+	. scripts/env.sh && python benchmarks/run.py
+
+clean:
+	rm -rf .venv .scipion demo bench build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
