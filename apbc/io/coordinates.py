@@ -153,6 +153,33 @@ def read_coordinate_folder(path: str | Path) -> dict[str, FloatArray]:
     return {stem: read_coordinates(chosen[stem]) for stem in sorted(chosen)}
 
 
+def box_size_of(path: str | Path) -> float | None:
+    """Width of the first box of an EMAN ``.box`` file.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    float or None
+        Pixels; None for other formats and for a file without boxes.
+
+    Raises
+    ------
+    ApbcError
+        If the width is not above 0.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".box" or not len(read_coordinates(path)):
+        return None
+    first = next(line.split() for line in path.read_text().splitlines() if line.strip())
+    width = float(first[2])
+    if not width > 0:
+        raise ApbcError(f"the first box of {path} is {width:g} pixels wide; mend the file")
+    return width
+
+
 def _from_table(table: StarTable) -> FloatArray:
     x, y = table.numbers("rlnCoordinateX"), table.numbers("rlnCoordinateY")
     score = table.numbers(SCORE_LABEL) if SCORE_LABEL in table else np.full(len(table), np.nan)

@@ -1,0 +1,1 @@
+"""Pictures for people: picks over a micrograph, and curves."""
