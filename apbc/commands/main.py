@@ -77,7 +77,6 @@ def start_logging() -> None:
         level=logging.WARNING,
         format="%(asctime)s %(levelname)s %(message)s",
         datefmt="%Y-%m-%d %H:%M:%S",
-        force=True,
     )
     logging.getLogger("apbc").setLevel(logging.INFO)
 

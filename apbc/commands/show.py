@@ -77,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
         raise ApbcError(f"the picture {args.out} is a PNG; give a name that ends in .png")
     info = micrograph_info(args.micrograph)
     picks = coordinates_of(info.name, args.picks)
+    given = len(picks)
     if args.threshold is not None:
         if len(picks) and np.isnan(picks[:, 2]).all():
             raise ApbcError(f"{args.picks} has no scores; leave --threshold out")
@@ -113,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
         )
     image = read_micrograph(info.path)
     draw_overlay(args.out, Overlay(info.name, image, picks, width, pixel_size, truth))
-    logger.info("%s: %d picks drawn", args.out, len(picks))
+    logger.info("%s: %d of %d picks drawn", args.out, len(picks), given)
     return 0
 
 
