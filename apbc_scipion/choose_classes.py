@@ -2,8 +2,8 @@
 
 A class average of true particles has signal inside the particle's circle and little outside.
 The average of picks that are no particles (ice, edges, noise) is flat, or as bright outside as
-inside. So each class gets a *contrast*: the variance of the low-passed average inside the
-particle's circle over the variance in the ring round it.
+inside. So each class gets a *contrast*: the root mean square of the average inside the particle's
+circle over that in the ring round it.
 
 The rule, over (size, contrast):
 
@@ -20,8 +20,8 @@ from typing import List
 import numpy as np
 
 SMALLEST = 10
-GOOD_SHARE = 0.5
-BAD_SHARE = 0.25
+GOOD_SHARE = 0.6
+BAD_SHARE = 0.45
 
 
 @dataclass
@@ -69,7 +69,8 @@ def choose_classes(descriptions, goodShare=GOOD_SHARE, badShare=BAD_SHARE, small
     best = max(item.contrast for item in descriptions if item.size >= mean)
     return Choice(
         sorted(item.classId for item in descriptions if item.contrast >= goodShare * best),
-        sorted(item.classId for item in descriptions if item.contrast < badShare * best))
+        sorted(item.classId for item in descriptions if item.contrast < badShare * best),
+    )
 
 
 def contrast_of(average, radius):
@@ -84,8 +85,8 @@ def contrast_of(average, radius):
     Returns
     -------
     float
-        Variance inside the circle over variance in the ring round it, less one; 0 for a flat
-        average.
+        Root mean square inside the circle over that in the ring round it, both about the
+        ring's median; 0 for a flat average.
     """
     average = np.asarray(average, float)
     rows, columns = np.indices(average.shape)
@@ -97,7 +98,7 @@ def contrast_of(average, radius):
         return 0.0
     background = np.median(ring)
     noise = np.mean((ring - background) ** 2) + 1e-6 * average.var()
-    return float(max(0.0, np.mean((inside - background) ** 2) / noise - 1))
+    return float(np.sqrt(np.mean((inside - background) ** 2) / noise))
 
 
 def describe_classes(classes, diameter):
@@ -119,9 +120,11 @@ def describe_classes(classes, diameter):
     for item in classes.iterItems():
         average = item.getRepresentative()
         number, stack = average.getLocation()
-        image = np.squeeze(ImageReadersRegistry.open(
-            "%d@%s" % (number, stack)).getImages()[0])
+        image = np.squeeze(ImageReadersRegistry.open("%d@%s" % (number, stack)).getImages()[0])
         rate = average.getSamplingRate() or classes.getSamplingRate()
-        descriptions.append(ClassDescription(
-            item.getObjId(), item.getSize(), contrast_of(image, diameter / 2 / rate)))
+        descriptions.append(
+            ClassDescription(
+                item.getObjId(), item.getSize(), contrast_of(image, diameter / 2 / rate)
+            )
+        )
     return descriptions

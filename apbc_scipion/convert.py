@@ -18,13 +18,29 @@ from pyworkflow.object import Float
 from apbc_scipion.constants import SCORE
 
 IMAGE_EXTENSIONS = (
-    ".mrc", ".mrcs", ".tif", ".tiff", ".eer", ".dm3", ".dm4", ".hdf", ".em", ".spi", ".img",
-    ".png", ".jpg", ".jpeg", ".xmp", ".raw", ".ser",
+    ".mrc",
+    ".mrcs",
+    ".tif",
+    ".tiff",
+    ".eer",
+    ".dm3",
+    ".dm4",
+    ".hdf",
+    ".em",
+    ".spi",
+    ".img",
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".xmp",
+    ".raw",
+    ".ser",
 )
 STACK_EXTENSIONS = (".mrc", ".mrcs", ".st")
 
 
 # ------------------------------- names -------------------------------------
+
 
 def stem_of(name):
     """Stem of a micrograph name: no folder, no image extension, nothing a star file breaks at.
@@ -74,11 +90,13 @@ def unique_labels(names):
 
 def labels_of(micrographs):
     """Label of each micrograph of a set or list, by id."""
-    return unique_labels({mic.getObjId(): mic.getMicName() or mic.getFileName()
-                          for mic in micrographs})
+    return unique_labels(
+        {mic.getObjId(): mic.getMicName() or mic.getFileName() for mic in micrographs}
+    )
 
 
 # ----------------------------- micrographs ---------------------------------
+
 
 def link_micrograph(mic, label, folder):
     """Link a micrograph's file under its label.
@@ -102,8 +120,10 @@ def link_micrograph(mic, label, folder):
     """
     source = mic.getFileName()
     if not os.path.exists(source):
-        raise FileNotFoundError("The file of micrograph '%s' is missing: %s. Restore it or "
-                                "import the micrographs again." % (mic.getMicName(), source))
+        raise FileNotFoundError(
+            "The file of micrograph '%s' is missing: %s. Restore it or "
+            "import the micrographs again." % (mic.getMicName(), source)
+        )
     pwutils.makePath(folder)
     link = os.path.join(folder, label + os.path.splitext(source)[1])
     if os.path.lexists(link):
@@ -148,6 +168,7 @@ def write_micrograph_list(mics, labels, folder, path):
 
 # ----------------------------- coordinates ---------------------------------
 
+
 def write_coordinates(points, folder, labels=()):
     """Write coordinates as one CSV a micrograph.
 
@@ -173,8 +194,9 @@ def write_coordinates(points, folder, labels=()):
             writer = csv.writer(handle)
             writer.writerow(("x", "y", "score") if scored else ("x", "y"))
             for row in points.get(label, ()):
-                writer.writerow(["%0.3f" % value for value in row[:2]]
-                                + ["%0.6f" % value for value in row[2:3]])
+                writer.writerow(
+                    ["%0.3f" % value for value in row[:2]] + ["%0.6f" % value for value in row[2:3]]
+                )
                 count += 1
     return count
 
@@ -200,13 +222,17 @@ def read_picks(path):
         reader = csv.DictReader(handle)
         missing = {"x", "y", "score"} - set(reader.fieldnames or ())
         if missing:
-            raise ValueError("%s has no column %s. Delete the file and continue the run."
-                             % (path, ", ".join(sorted(missing))))
+            raise ValueError(
+                "%s has no column %s. Delete the file and continue the run."
+                % (path, ", ".join(sorted(missing)))
+            )
         try:
             return [(float(row["x"]), float(row["y"]), float(row["score"])) for row in reader]
         except (TypeError, ValueError) as error:
-            raise ValueError("%s, line %d: not a row of three numbers. Delete the file and "
-                             "continue the run." % (path, reader.line_num)) from error
+            raise ValueError(
+                "%s, line %d: not a row of three numbers. Delete the file and "
+                "continue the run." % (path, reader.line_num)
+            ) from error
 
 
 def read_failed(path):
@@ -347,6 +373,7 @@ def collect_points(coordinates, scale, index, score=False):
 
 # --------------------------------- CTF --------------------------------------
 
+
 def write_ctf_star(ctfs, index, path):
     """Write CTFs as a Relion 3.1 micrographs star.
 
@@ -372,24 +399,52 @@ def write_ctf_star(ctfs, index, path):
             continue
         mic = index.micrographs[micId]
         acquisition = mic.getAcquisition()
-        optics = (acquisition.getVoltage(), acquisition.getSphericalAberration(),
-                  acquisition.getAmplitudeContrast(), mic.getSamplingRate())
+        optics = (
+            acquisition.getVoltage(),
+            acquisition.getSphericalAberration(),
+            acquisition.getAmplitudeContrast(),
+            mic.getSamplingRate(),
+        )
         group = groups.setdefault(optics, len(groups) + 1)
         label = index.labels[micId]
-        rows.append((label + os.path.splitext(mic.getFileName())[1], ctf.getDefocusU(),
-                     ctf.getDefocusV(), ctf.getDefocusAngle(),
-                     ctf.getPhaseShift() if ctf.hasPhaseShift() else 0.0, group))
+        rows.append(
+            (
+                label + os.path.splitext(mic.getFileName())[1],
+                ctf.getDefocusU(),
+                ctf.getDefocusV(),
+                ctf.getDefocusAngle(),
+                ctf.getPhaseShift() if ctf.hasPhaseShift() else 0.0,
+                group,
+            )
+        )
         done.add(label)
     with open(path, "w") as handle:
         _write_table(
-            handle, "optics",
-            ("rlnOpticsGroupName", "rlnOpticsGroup", "rlnVoltage", "rlnSphericalAberration",
-             "rlnAmplitudeContrast", "rlnMicrographPixelSize"),
-            (("opticsGroup%d" % group, group, *optics) for optics, group in groups.items()))
+            handle,
+            "optics",
+            (
+                "rlnOpticsGroupName",
+                "rlnOpticsGroup",
+                "rlnVoltage",
+                "rlnSphericalAberration",
+                "rlnAmplitudeContrast",
+                "rlnMicrographPixelSize",
+            ),
+            (("opticsGroup%d" % group, group, *optics) for optics, group in groups.items()),
+        )
         _write_table(
-            handle, "micrographs",
-            ("rlnMicrographName", "rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle",
-             "rlnPhaseShift", "rlnOpticsGroup"), rows)
+            handle,
+            "micrographs",
+            (
+                "rlnMicrographName",
+                "rlnDefocusU",
+                "rlnDefocusV",
+                "rlnDefocusAngle",
+                "rlnPhaseShift",
+                "rlnOpticsGroup",
+            ),
+            rows,
+        )
     return done
 
 
@@ -407,6 +462,7 @@ class _NameAndId:
 
 
 # ------------------------------- particles ----------------------------------
+
 
 def write_particles(particles, path, index=None, scale=1.0, folder=None):
     """Write particles as a Relion 3.1 star, a row a particle in the order of the iteration.
@@ -444,8 +500,11 @@ def write_particles(particles, path, index=None, scale=1.0, folder=None):
         acquisition = particle.getAcquisition()
         optics = (particle.getSamplingRate(),)
         if acquisition is not None:
-            optics += (acquisition.getVoltage(), acquisition.getSphericalAberration(),
-                       acquisition.getAmplitudeContrast())
+            optics += (
+                acquisition.getVoltage(),
+                acquisition.getSphericalAberration(),
+                acquisition.getAmplitudeContrast(),
+            )
         else:
             optics += (300.0, 2.7, 0.1)
         if index is not None:
@@ -460,21 +519,32 @@ def write_particles(particles, path, index=None, scale=1.0, folder=None):
                 row += ("none", 0.0, 0.0)
             else:
                 mic = index.micrographs[micId]
-                row += (index.labels[micId] + os.path.splitext(mic.getFileName())[1],
-                        coordinate.getX() * scale, coordinate.getY() * scale)
+                row += (
+                    index.labels[micId] + os.path.splitext(mic.getFileName())[1],
+                    coordinate.getX() * scale,
+                    coordinate.getY() * scale,
+                )
         rows.append(row)
     columns = ("rlnImageName", "rlnOpticsGroup")
     if index is not None:
         columns += ("rlnMicrographName", "rlnCoordinateX", "rlnCoordinateY")
     with open(path, "w") as handle:
-        labels = ("rlnOpticsGroupName", "rlnOpticsGroup", "rlnImagePixelSize", "rlnVoltage",
-                  "rlnSphericalAberration", "rlnAmplitudeContrast")
+        labels = (
+            "rlnOpticsGroupName",
+            "rlnOpticsGroup",
+            "rlnImagePixelSize",
+            "rlnVoltage",
+            "rlnSphericalAberration",
+            "rlnAmplitudeContrast",
+        )
         if index is not None:
             labels += ("rlnMicrographPixelSize",)
         _write_table(
-            handle, "optics", (*labels, "rlnImageDimensionality"),
-            (("opticsGroup%d" % group, group, *optics, 2)
-             for optics, group in groups.items()))
+            handle,
+            "optics",
+            (*labels, "rlnImageDimensionality"),
+            (("opticsGroup%d" % group, group, *optics, 2) for optics, group in groups.items()),
+        )
         _write_table(handle, "particles", columns, rows)
     return len(rows), lost
 
@@ -487,8 +557,7 @@ def _as_mrc(stack, folder, converted):
         from pwem.emlib.image import ImageHandler
 
         pwutils.makePath(folder)
-        converted[stack] = os.path.join(
-            folder, "%s_%d.mrcs" % (stem_of(stack), len(converted) + 1))
+        converted[stack] = os.path.join(folder, "%s_%d.mrcs" % (stem_of(stack), len(converted) + 1))
         ImageHandler().convertStack(stack, converted[stack])
     return converted[stack]
 
@@ -525,13 +594,16 @@ def read_scores(path, expected):
 
 # --------------------------------- text -------------------------------------
 
+
 def _write_table(handle, name, columns, rows):
     """Write one star table."""
     handle.write("\ndata_%s\n\nloop_\n" % name)
     handle.writelines("_%s #%d\n" % (column, n) for n, column in enumerate(columns, 1))
     for row in rows:
-        handle.write(" ".join("%0.6f" % value if isinstance(value, float) else str(value)
-                              for value in row) + "\n")
+        handle.write(
+            " ".join("%0.6f" % value if isinstance(value, float) else str(value) for value in row)
+            + "\n"
+        )
     handle.write("\n")
 
 

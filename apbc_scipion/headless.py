@@ -41,8 +41,12 @@ def prepare(home):
         "SCIPION_TESTS_OUTPUT": os.path.join(home, "data", "tests", "output"),
         "SCIPION_LOGS": os.path.join(home, "logs"),
     }
-    for folder in [*folders.values(), os.path.join(home, "config"),
-                   os.path.join(home, "software", "log"), os.path.join(home, "software", "em")]:
+    for folder in [
+        *folders.values(),
+        os.path.join(home, "config"),
+        os.path.join(home, "software", "log"),
+        os.path.join(home, "software", "em"),
+    ]:
         os.makedirs(folder, exist_ok=True)
     os.environ.update(folders)
     os.environ.update(SCIPION_DOMAIN="pwem", SCIPION_TEST_NOSYNC="1")
@@ -54,7 +58,8 @@ def prepare(home):
         import scipion
 
         shutil.copyfile(
-            os.path.join(os.path.dirname(scipion.__file__), "templates", "hosts.template"), hosts)
+            os.path.join(os.path.dirname(scipion.__file__), "templates", "hosts.template"), hosts
+        )
     if "RELION_HOME" not in os.environ:
         folder = link_relion(os.path.join(home, "software", "em", RELION_FOLDER))
         if folder:
@@ -99,8 +104,11 @@ def relion_problem():
     except ModuleNotFoundError:
         return "the plugin scipion-em-relion is not installed"
     home = relion.Plugin.getHome() or ""
-    missing = [program for program in RELION_PROGRAMS
-               if not os.path.exists(os.path.join(home, "bin", program))]
+    missing = [
+        program
+        for program in RELION_PROGRAMS
+        if not os.path.exists(os.path.join(home, "bin", program))
+    ]
     if missing:
         return "Relion's %s is not in %s" % (missing[0], os.path.join(home, "bin"))
     return None

@@ -59,7 +59,11 @@ class ApbcDataset(EMObject):
         good, bad = self.getCounts()
         source = "%d micrographs" % self.getMicrographs() if self.getMicrographs() else "stacks"
         return "ApbcDataset (%d good, %d bad, %s, %0.0f Å)" % (
-            good, bad, source, self.getDiameter() or 0)
+            good,
+            bad,
+            source,
+            self.getDiameter() or 0,
+        )
 
 
 class ApbcModel(EMObject):
@@ -164,8 +168,19 @@ class ApbcModel(EMObject):
     def __str__(self):
         """One line for the project window."""
         figures = self.getHeldOutFigures()
-        held = ", held-out " + ", ".join(
-            "%s %0.2f" % (name, figures[name]) for name in ("precision", "recall")
-            if name in figures) if figures else ""
+        held = (
+            ", held-out "
+            + ", ".join(
+                "%s %0.2f" % (name, figures[name])
+                for name in ("precision", "recall")
+                if name in figures
+            )
+            if figures
+            else ""
+        )
         return "ApbcModel (%s, %0.0f Å at %0.2f Å/px%s)" % (
-            self.getArchitecture(), self.getDiameter() or 0, self.getPixelSize() or 0, held)
+            self.getArchitecture(),
+            self.getDiameter() or 0,
+            self.getPixelSize() or 0,
+            held,
+        )

@@ -26,6 +26,11 @@ from apbc_scipion.protocols import (
 
 logger = logging.getLogger(__name__)
 
+# Shares of the diameter between which the blind picker looks: blobs are smaller than particles.
+LOG_DIAMETERS = (0.6, 1.0)
+# Pixels along the particle's diameter in the images that are classified.
+CLASS_PIXELS = 20
+
 
 class WorkflowError(Exception):
     """A protocol of the workflow failed; the message says which and why."""
@@ -61,7 +66,7 @@ class Settings:
     epochs: int = 0
     classes: int = 12
     iterations: int = 15
-    logThreshold: float = 0.0
+    logThreshold: float = 1.0
     seed: int = 1
     edge: float = 0.0
     voltage: float = 300.0
@@ -83,7 +88,7 @@ class Workflow:
     def __init__(self, project, settings, folder):
         self.project = project
         self.settings = settings
-        self.folder = folder
+        self.folder = os.path.abspath(folder)
         self.seconds = {}
         os.makedirs(folder, exist_ok=True)
 
@@ -100,8 +105,11 @@ class Workflow:
         every = [stem_of(path) for path in self.settings.micrographs]
         training = self.settings.training or every
         done["micrographs"] = allMics = self.importMicrographs("all micrographs", every)
-        done["training"] = trainMics = allMics if set(training) == set(every) else \
-            self.importMicrographs("training micrographs", training)
+        done["training"] = trainMics = (
+            allMics
+            if set(training) == set(every)
+            else self.importMicrographs("training micrographs", training)
+        )
         if self.settings.useRelion:
             done.update(self.classify(trainMics))
             done["dataset"] = self.datasetFromClasses(done["classes"])
@@ -112,9 +120,9 @@ class Workflow:
         if self.settings.useRelion:
             done["particles"] = self.extract(done["picks"], linked=True)
         if self.settings.truth:
-            done["evaluation"] = self.evaluate(allMics, done["picks"],
-                                               done["model"] if len(training) < len(every)
-                                               else None)
+            done["evaluation"] = self.evaluate(
+                allMics, done["picks"], done["model"] if len(training) < len(every) else None
+            )
         return done
 
     def classify(self, protMics):
@@ -129,19 +137,34 @@ class Workflow:
 
         diameter, box = self.settings.diameter, self.box()
         log = self.newProtocol(
-            ProtRelionAutopickLoG, "blind picking (LoG)", boxSize=box,
-            minDiameter=int(diameter * 0.8), maxDiameter=int(diameter * 1.2),
-            threshold=self.settings.logThreshold, streamingBatchSize=0, numberOfMpi=1,
-            numberOfThreads=1)
+            ProtRelionAutopickLoG,
+            "blind picking (LoG)",
+            boxSize=box,
+            minDiameter=int(diameter * LOG_DIAMETERS[0]),
+            maxDiameter=int(diameter * LOG_DIAMETERS[1]),
+            threshold=self.settings.logThreshold,
+            streamingBatchSize=0,
+            numberOfMpi=1,
+            numberOfThreads=1,
+        )
         log.inputMicrographs.set(protMics)
         log.inputMicrographs.setExtended("outputMicrographs")
         self.launch(log)
         blind = self.extract(log, linked=False)
         classes = self.newProtocol(
-            ProtRelionClassify2D, "2D classification", numberOfClasses=self.settings.classes,
-            maskDiameterA=int(diameter * 1.3), useGradientAlg=False, doGpu=False, doCTF=False,
-            numberOfIterations=self.settings.iterations, allParticlesRam=True,
-            numberOfMpi=1, numberOfThreads=self.settings.threads)
+            ProtRelionClassify2D,
+            "2D classification",
+            numberOfClasses=self.settings.classes,
+            maskDiameterA=int(diameter * 1.3),
+            useGradientAlg=False,
+            doGpu=False,
+            doCTF=False,
+            numberOfIterations=self.settings.iterations,
+            allParticlesRam=True,
+            offsetSearchRangePix=3,
+            numberOfMpi=1,
+            numberOfThreads=self.settings.threads,
+        )
         classes.inputParticles.set(blind)
         classes.inputParticles.setExtended("outputParticles")
         self.launch(classes)
@@ -152,16 +175,27 @@ class Workflow:
         described = describe_classes(protClasses.outputClasses, self.settings.diameter)
         chosen = choose_classes(described)
         for item in described:
-            logger.info("class %3d: %5d particles, contrast %5.2f, %s", item.classId, item.size,
-                        item.contrast, chosen.word(item.classId))
+            logger.info(
+                "class %3d: %5d particles, contrast %5.2f, %s",
+                item.classId,
+                item.size,
+                item.contrast,
+                chosen.word(item.classId),
+            )
         if not chosen.good or not chosen.bad:
-            raise WorkflowError("The rule found %d good and %d bad classes; it needs both." % (
-                len(chosen.good), len(chosen.bad)))
+            raise WorkflowError(
+                "The rule found %d good and %d bad classes; it needs both."
+                % (len(chosen.good), len(chosen.bad))
+            )
         protocol = self.newProtocol(
-            ApbcProtCreateTrainingSet, "training set", inputType=2,
+            ApbcProtCreateTrainingSet,
+            "training set",
+            inputType=2,
             goodClasses=",".join(map(str, chosen.good)),
             badClasses=",".join(map(str, chosen.bad)),
-            particleDiameter=self.settings.diameter, seed=self.settings.seed)
+            particleDiameter=self.settings.diameter,
+            seed=self.settings.seed,
+        )
         protocol.inputClasses.set(protClasses)
         protocol.inputClasses.setExtended("outputClasses")
         return self.launch(protocol)
@@ -173,8 +207,12 @@ class Workflow:
             imported = self.importCoordinates(protMics, points, kind + " coordinates")
             pointers[kind] = Pointer(imported, extended="outputCoordinates")
         protocol = self.newProtocol(
-            ApbcProtCreateTrainingSet, "training set", inputType=1,
-            particleDiameter=self.settings.diameter, seed=self.settings.seed)
+            ApbcProtCreateTrainingSet,
+            "training set",
+            inputType=1,
+            particleDiameter=self.settings.diameter,
+            seed=self.settings.seed,
+        )
         protocol.goodCoordinates.append(pointers["good"])
         protocol.badCoordinates.append(pointers["bad"])
         return self.launch(protocol)
@@ -182,8 +220,12 @@ class Workflow:
     def train(self, protDataset):
         """Train on the training set."""
         protocol = self.newProtocol(
-            ApbcProtTrain, "train", useGpu=self.settings.useGpu, epochs=self.settings.epochs,
-            seed=self.settings.seed)
+            ApbcProtTrain,
+            "train",
+            useGpu=self.settings.useGpu,
+            epochs=self.settings.epochs,
+            seed=self.settings.seed,
+        )
         protocol.inputDataset.set(protDataset)
         protocol.inputDataset.setExtended("outputDataset")
         return self.launch(protocol)
@@ -202,14 +244,21 @@ class Workflow:
         from relion.protocols import ProtRelionExtractParticles
 
         protocol = self.newProtocol(
-            ProtRelionExtractParticles, "extraction", doInvert=True, doNormalize=True,
-            saveFloat16=False, doRescale=False, numberOfMpi=1, numberOfThreads=1)
+            ProtRelionExtractParticles,
+            "extraction",
+            doInvert=True,
+            doNormalize=True,
+            saveFloat16=False,
+            doRescale=False,
+            numberOfMpi=1,
+            numberOfThreads=1,
+        )
         box = self.box()
         if linked:
             protocol.boxSize.setPointer(Pointer(protCoordinates, extended="boxSize"))
         else:
-            # Small images classify quickly; LoG centres are rough, so the box is wider.
-            scaled = even(box * self.settings.pixelSize / (self.settings.diameter / 24))
+            # Small images classify quickly, and suffice to tell good classes from bad.
+            scaled = even(box * self.settings.pixelSize * CLASS_PIXELS / self.settings.diameter)
             protocol.boxSize.set(box)
             if scaled < box:
                 protocol.doRescale.set(True)
@@ -222,8 +271,11 @@ class Workflow:
         """Score picks against the truth, on micrographs that did not train the model."""
         truth = self.importCoordinates(protMics, self.settings.truth, "truth")
         protocol = self.newProtocol(
-            ApbcProtEvaluate, "evaluate", particleDiameter=self.settings.diameter,
-            edge=self.settings.edge)
+            ApbcProtEvaluate,
+            "evaluate",
+            particleDiameter=self.settings.diameter,
+            edge=self.settings.edge,
+        )
         protocol.inputCoordinates.set(protPicks)
         protocol.inputCoordinates.setExtended("outputCoordinates")
         protocol.referenceCoordinates.set(truth)
@@ -244,10 +296,15 @@ class Workflow:
             if stem_of(path) in wanted and not os.path.lexists(link):
                 os.symlink(os.path.abspath(path), link)
         protocol = self.newProtocol(
-            ProtImportMicrographs, label, filesPath=os.path.abspath(folder), filesPattern="*",
-            samplingRate=self.settings.pixelSize, voltage=self.settings.voltage,
+            ProtImportMicrographs,
+            label,
+            filesPath=os.path.abspath(folder),
+            filesPattern="*",
+            samplingRate=self.settings.pixelSize,
+            voltage=self.settings.voltage,
             sphericalAberration=self.settings.sphericalAberration,
-            amplitudeContrast=self.settings.amplitudeContrast)
+            amplitudeContrast=self.settings.amplitudeContrast,
+        )
         return self.launch(protocol)
 
     def importCoordinates(self, protMics, points, label):
@@ -256,8 +313,12 @@ class Workflow:
         box = self.box()
         write_coordinates(protMics.outputMicrographs, points, path, box)
         protocol = self.newProtocol(
-            ProtImportCoordinates, label, filesPath=path, boxSize=box,
-            importFrom=ProtImportCoordinates.IMPORT_FROM_SCIPION)
+            ProtImportCoordinates,
+            label,
+            filesPath=path,
+            boxSize=box,
+            importFrom=ProtImportCoordinates.IMPORT_FROM_SCIPION,
+        )
         protocol.inputMicrographs.set(protMics)
         protocol.inputMicrographs.setExtended("outputMicrographs")
         return self.launch(protocol)
@@ -277,9 +338,14 @@ class Workflow:
         start = time.time()
         self.project.launchProtocol(protocol, wait=True)
         if not protocol.isFinished():
-            raise WorkflowError("'%s' ended as %s: %s" % (
-                protocol.getObjLabel(), protocol.getStatus(),
-                protocol.getErrorMessage() or "see %s" % protocol.getStderrLog()))
+            raise WorkflowError(
+                "'%s' ended as %s: %s"
+                % (
+                    protocol.getObjLabel(),
+                    protocol.getStatus(),
+                    protocol.getErrorMessage() or "see %s" % protocol.getStderrLog(),
+                )
+            )
         name = protocol.getObjLabel()
         self.seconds[name] = self.seconds.get(name, 0) + time.time() - start
         return protocol
@@ -342,5 +408,6 @@ def read_coordinates(folder):
         if name.endswith(".csv"):
             with open(os.path.join(folder, name), newline="") as handle:
                 points[os.path.splitext(name)[0]] = [
-                    (float(row["x"]), float(row["y"])) for row in csv.DictReader(handle)]
+                    (float(row["x"]), float(row["y"])) for row in csv.DictReader(handle)
+                ]
     return points

@@ -17,15 +17,22 @@ class ApbcProtBase:
     def _defineGpuParams(self, form):
         """Add Scipion's GPU fields."""
         form.addHidden(
-            params.USE_GPU, params.BooleanParam, default=True,
+            params.USE_GPU,
+            params.BooleanParam,
+            default=True,
             label="Use GPU for execution?",
             help="Without a GPU that works the engine runs on the CPU, and the log and the "
-                 "summary say so.")
+            "summary say so.",
+        )
         form.addHidden(
-            params.GPU_LIST, params.StringParam, default="0", expertLevel=params.LEVEL_ADVANCED,
+            params.GPU_LIST,
+            params.StringParam,
+            default="0",
+            expertLevel=params.LEVEL_ADVANCED,
             label="GPU IDs",
             help="Ids of the GPUs, in PCI order, separated by blanks or commas. Steps that run "
-                 "at the same time (Scipion threads) take one each.")
+            "at the same time (Scipion threads) take one each.",
+        )
 
     def _runEngine(self, verb, arguments, gpus=None):
         """Run one verb of the engine; `gpus` is None for a verb that computes on the CPU only."""
@@ -36,8 +43,10 @@ class ApbcProtBase:
         if not device:
             return []
         if self.usesGpu() and device.lower() == "cpu":
-            return ["*WARNING: a GPU was asked for, but the work was done on the CPU.* Run "
-                    "_apbc doctor_ in the engine's environment to see why."]
+            return [
+                "*WARNING: a GPU was asked for, but the work was done on the CPU.* Run "
+                "_apbc doctor_ in the engine's environment to see why."
+            ]
         return ["Device: %s" % device]
 
     def _citations(self):
@@ -57,8 +66,9 @@ def model_problem(model):
     """
     card = os.path.join(model.getPath() or "", MODEL_CARD)
     if not os.path.exists(card):
-        return ("The folder of the model has gone: %s. Train it or import it again."
-                % model.getPath())
+        return (
+            "The folder of the model has gone: %s. Train it or import it again." % model.getPath()
+        )
     return None
 
 
@@ -82,8 +92,10 @@ def diameter_problem(diameter, pixelSize):
     if not diameter or diameter <= 0:
         return "The particle diameter must be above 0 Å."
     if pixelSize and diameter < 4 * pixelSize:
-        return ("A particle of %g Å is smaller than 4 pixels of %g Å: is the diameter given in "
-                "pixels?" % (diameter, pixelSize))
+        return (
+            "A particle of %g Å is smaller than 4 pixels of %g Å: is the diameter given in "
+            "pixels?" % (diameter, pixelSize)
+        )
     return None
 
 

@@ -51,67 +51,123 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
     def _defineParams(self, form):
         form.addSection(label="Input")
         form.addParam(
-            "inputType", params.EnumParam, default=CLASSES,
+            "inputType",
+            params.EnumParam,
+            default=CLASSES,
             choices=["particles", "coordinates", "2D classes"],
-            display=params.EnumParam.DISPLAY_HLIST, label="Good and bad come as",
+            display=params.EnumParam.DISPLAY_HLIST,
+            label="Good and bad come as",
             help="Sets of particles, sets of coordinates, or one set of 2D classes with the ids "
-                 "of good and bad classes.")
+            "of good and bad classes.",
+        )
         for kind, what in (("good", "are particles"), ("bad", "are not particles")):
             form.addParam(
-                kind + "Particles", params.MultiPointerParam, pointerClass="SetOfParticles",
-                condition="inputType == %d" % PARTICLES, allowsNull=True, minNumObjects=1,
-                important=True, label="%s particles" % kind.capitalize(),
+                kind + "Particles",
+                params.MultiPointerParam,
+                pointerClass="SetOfParticles",
+                condition="inputType == %d" % PARTICLES,
+                allowsNull=True,
+                minNumObjects=1,
+                important=True,
+                label="%s particles" % kind.capitalize(),
                 help="One or several sets of particles that %s. They are looked up on their "
-                     "micrographs." % what)
+                "micrographs." % what,
+            )
             form.addParam(
-                kind + "Coordinates", params.MultiPointerParam, pointerClass="SetOfCoordinates",
-                condition="inputType == %d" % COORDINATES, allowsNull=True, minNumObjects=1,
-                important=True, label="%s coordinates" % kind.capitalize(),
-                help="One or several sets of coordinates that %s." % what)
+                kind + "Coordinates",
+                params.MultiPointerParam,
+                pointerClass="SetOfCoordinates",
+                condition="inputType == %d" % COORDINATES,
+                allowsNull=True,
+                minNumObjects=1,
+                important=True,
+                label="%s coordinates" % kind.capitalize(),
+                help="One or several sets of coordinates that %s." % what,
+            )
         form.addParam(
-            "inputClasses", params.PointerParam, pointerClass="SetOfClasses2D",
-            condition="inputType == %d" % CLASSES, allowsNull=True, important=True,
-            label="2D classes", help="The classes whose particles are used.")
+            "inputClasses",
+            params.PointerParam,
+            pointerClass="SetOfClasses2D",
+            condition="inputType == %d" % CLASSES,
+            allowsNull=True,
+            important=True,
+            label="2D classes",
+            help="The classes whose particles are used.",
+        )
         form.addParam(
-            "goodClasses", params.StringParam, default="",
-            condition="inputType == %d" % CLASSES, label="Good classes",
-            help="Ids of classes that show the particle, for example 1,3-5.")
+            "goodClasses",
+            params.StringParam,
+            default="",
+            condition="inputType == %d" % CLASSES,
+            label="Good classes",
+            help="Ids of classes that show the particle, for example 1,3-5.",
+        )
         form.addParam(
-            "badClasses", params.StringParam, default="",
-            condition="inputType == %d" % CLASSES, label="Bad classes",
+            "badClasses",
+            params.StringParam,
+            default="",
+            condition="inputType == %d" % CLASSES,
+            label="Bad classes",
             help="Ids of classes that show something else: ice, carbon, edges, pairs, noise. "
-                 "Classes in neither list are left out.")
+            "Classes in neither list are left out.",
+        )
         form.addParam(
-            "particleDiameter", params.FloatParam, validators=[params.Positive], important=True,
+            "particleDiameter",
+            params.FloatParam,
+            validators=[params.Positive],
+            important=True,
             label="Particle diameter (Å)",
             help="Longest extent of the particle in Å (the diameter, not the radius). It sets "
-                 "the pixel size at which the network looks and the size of the crops.")
+            "the pixel size at which the network looks and the size of the crops.",
+        )
         form.addParam(
-            "inputMicrographs", params.PointerParam, pointerClass="SetOfMicrographs",
-            allowsNull=True, label="Micrographs (optional)",
+            "inputMicrographs",
+            params.PointerParam,
+            pointerClass="SetOfMicrographs",
+            allowsNull=True,
+            label="Micrographs (optional)",
             help="Micrographs from which the particles are cut. Empty: those on which they were "
-                 "picked. Others are matched by name; coordinates are scaled.")
+            "picked. Others are matched by name; coordinates are scaled.",
+        )
         form.addParam(
-            "inputCTF", params.PointerParam, pointerClass="SetOfCTF", allowsNull=True,
+            "inputCTF",
+            params.PointerParam,
+            pointerClass="SetOfCTF",
+            allowsNull=True,
             label="CTF (optional)",
             help="With a CTF for every micrograph the phases are flipped before particles are "
-                 "cut out. Picking must then be given CTFs too. It helps at high defocus only.")
+            "cut out. Picking must then be given CTFs too. It helps at high defocus only.",
+        )
         form.addSection(label="Options")
         form.addParam(
-            "splitBy", params.EnumParam, choices=["micrograph", "particle"], default=0,
+            "splitBy",
+            params.EnumParam,
+            choices=["micrograph", "particle"],
+            default=0,
             label="Split by",
             help="How training, validation and test parts (64, 16 and 20 %) are told apart. By "
-                 "micrograph the test part is honest about micrographs the model has never "
-                 "seen; with fewer than 5 micrographs the engine splits by particle.")
+            "micrograph the test part is honest about micrographs the model has never "
+            "seen; with fewer than 5 micrographs the engine splits by particle.",
+        )
         form.addParam(
-            "seed", params.IntParam, default=1, expertLevel=params.LEVEL_ADVANCED,
-            label="Seed", help="Number that decides the split. The same seed gives the same.")
+            "seed",
+            params.IntParam,
+            default=1,
+            expertLevel=params.LEVEL_ADVANCED,
+            label="Seed",
+            help="Number that decides the split. The same seed gives the same.",
+        )
         form.addParam(
-            "stackContrast", params.EnumParam, choices=["white", "dark"], default=0,
-            condition="inputType != %d" % COORDINATES, expertLevel=params.LEVEL_ADVANCED,
+            "stackContrast",
+            params.EnumParam,
+            choices=["white", "dark"],
+            default=0,
+            condition="inputType != %d" % COORDINATES,
+            expertLevel=params.LEVEL_ADVANCED,
             label="Particles in the stacks are",
             help="Matters only for particles that are read from their stacks because no "
-                 "micrographs are known. Extraction for Relion and Xmipp makes them white.")
+            "micrographs are known. Extraction for Relion and Xmipp makes them white.",
+        )
         form.addParallelSection(threads=0, mpi=0)
 
     # -------------------------- steps -----------------------------------------
@@ -125,8 +181,10 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
         if self._fromStacks():
             for kind in ("good", "bad"):
                 count, _ = convert.write_particles(
-                    self._iterParticles(kind), self._getInputPath(kind + ".star"),
-                    folder=self._getTmpPath("stacks"))
+                    self._iterParticles(kind),
+                    self._getInputPath(kind + ".star"),
+                    folder=self._getTmpPath("stacks"),
+                )
                 self.info("%d %s particles are read from their stacks." % (count, kind))
             return
         index = convert.MicrographIndex(*self._getMicrographSets())
@@ -137,35 +195,60 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
             used.update(points)
             self.info("%d %s particles on %d micrographs." % (written, kind, len(points)))
             if lost:
-                self.warning("%d %s particles lie on micrographs that are not in the set and "
-                             "are left out." % (lost, kind))
+                self.warning(
+                    "%d %s particles lie on micrographs that are not in the set and "
+                    "are left out." % (lost, kind)
+                )
         mics = [mic for micId, mic in index.micrographs.items() if index.labels[micId] in used]
-        convert.write_micrograph_list(mics, index.labels, self._getInputPath("micrographs"),
-                                      self._getInputPath("micrographs.txt"))
+        convert.write_micrograph_list(
+            mics,
+            index.labels,
+            self._getInputPath("micrographs"),
+            self._getInputPath("micrographs.txt"),
+        )
         if self.inputCTF.get() is not None:
             known = convert.write_ctf_star(self.inputCTF.get(), index, self._getCtfStar())
             missing = used - known
             if missing:
-                raise ValueError("%d micrographs with particles have no CTF, for example %s. "
-                                 "Give a CTF for all of them or for none."
-                                 % (len(missing), min(missing)))
+                raise ValueError(
+                    "%d micrographs with particles have no CTF, for example %s. "
+                    "Give a CTF for all of them or for none." % (len(missing), min(missing))
+                )
 
     def datasetStep(self):
         """Let the engine cut the crops."""
         if self._fromStacks():
-            arguments = ["--good-particles", self._getInputPath("good.star"),
-                         "--bad-particles", self._getInputPath("bad.star"),
-                         "--stack-contrast", self.getEnumText("stackContrast")]
+            arguments = [
+                "--good-particles",
+                self._getInputPath("good.star"),
+                "--bad-particles",
+                self._getInputPath("bad.star"),
+                "--stack-contrast",
+                self.getEnumText("stackContrast"),
+            ]
         else:
-            arguments = ["--micrographs", self._getInputPath("micrographs.txt"),
-                         "--good", self._getInputPath("good"),
-                         "--bad", self._getInputPath("bad"),
-                         "--pixel-size", self._getMicrographs().getSamplingRate()]
+            arguments = [
+                "--micrographs",
+                self._getInputPath("micrographs.txt"),
+                "--good",
+                self._getInputPath("good"),
+                "--bad",
+                self._getInputPath("bad"),
+                "--pixel-size",
+                self._getMicrographs().getSamplingRate(),
+            ]
             if self.inputCTF.get() is not None:
                 arguments += ["--ctf", self._getCtfStar()]
-        arguments += ["--diameter", self.particleDiameter.get(),
-                      "--split-by", self.getEnumText("splitBy"), "--seed", self.seed.get(),
-                      "--out", self._getDatasetPath()]
+        arguments += [
+            "--diameter",
+            self.particleDiameter.get(),
+            "--split-by",
+            self.getEnumText("splitBy"),
+            "--seed",
+            self.seed.get(),
+            "--out",
+            self._getDatasetPath(),
+        ]
         self._runEngine("dataset", arguments)
 
     def createOutputStep(self):
@@ -180,8 +263,14 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
             with open(self._getInputPath("micrographs.txt")) as handle:
                 micrographs = sum(1 for _ in handle)
             good, bad = (_countRows(self._getInputPath(kind)) for kind in ("good", "bad"))
-        dataset.fill(good, bad, micrographs, self.particleDiameter.get(), pixelSize,
-                     self.inputCTF.get() is not None and micrographs > 0)
+        dataset.fill(
+            good,
+            bad,
+            micrographs,
+            self.particleDiameter.get(),
+            pixelSize,
+            self.inputCTF.get() is not None and micrographs > 0,
+        )
         self._defineOutputs(**{outputs.outputDataset.name: dataset})
         for pointer in self._iterInputPointers():
             self._defineSourceRelation(pointer, dataset)
@@ -195,26 +284,36 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
             for kind in ("good", "bad"):
                 sets = list(self._iterSets(kind))
                 if not sets:
-                    errors.append("There are no %s %s: give at least one set." % (
-                        kind, self.getEnumText("inputType")))
+                    errors.append(
+                        "There are no %s %s: give at least one set."
+                        % (kind, self.getEnumText("inputType"))
+                    )
                 elif sum(items.getSize() for items in sets) == 0:
-                    errors.append("The sets of %s %s are empty." % (
-                        kind, self.getEnumText("inputType")))
+                    errors.append(
+                        "The sets of %s %s are empty." % (kind, self.getEnumText("inputType"))
+                    )
         if errors:
             return errors
         for kind in ("good", "bad"):
             count = self._count(kind)
             if count < SMALLEST_CLASS:
-                errors.append("There are only %d %s particles; at least %d are needed."
-                              % (count, kind, SMALLEST_CLASS))
+                errors.append(
+                    "There are only %d %s particles; at least %d are needed."
+                    % (count, kind, SMALLEST_CLASS)
+                )
         micrographs = self._getMicrographs()
         if micrographs is not None:
             errors += self._validateMicrographs(micrographs)
         elif self.inputCTF.get() is not None:
-            errors.append("CTFs are of no use here: the micrographs of the particles are not "
-                          "known. Give the micrographs too.")
-        pixelSize = (micrographs or next(iter(self._iterSets("good")))).getSamplingRate() \
-            if self.inputType != COORDINATES or micrographs is not None else None
+            errors.append(
+                "CTFs are of no use here: the micrographs of the particles are not "
+                "known. Give the micrographs too."
+            )
+        pixelSize = (
+            (micrographs or next(iter(self._iterSets("good")))).getSamplingRate()
+            if self.inputType != COORDINATES or micrographs is not None
+            else None
+        )
         problem = diameter_problem(self.particleDiameter.get(), pixelSize)
         if problem:
             errors.append(problem)
@@ -237,13 +336,17 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
                 errors.append("There are no %s classes: give the id of at least one." % kind)
             unknown = sorted(ids[kind] - known)
             if unknown:
-                errors.append("%s classes: there is no class %s in the set (it has %s)." % (
-                    kind.capitalize(), ", ".join(map(str, unknown)),
-                    ", ".join(map(str, sorted(known)))))
+                errors.append(
+                    "%s classes: there is no class %s in the set (it has %s)."
+                    % (
+                        kind.capitalize(),
+                        ", ".join(map(str, unknown)),
+                        ", ".join(map(str, sorted(known))),
+                    )
+                )
         both = sorted(ids.get("good", set()) & ids.get("bad", set()))
         if both:
-            errors.append("A class cannot be good and bad at once: %s."
-                          % ", ".join(map(str, both)))
+            errors.append("A class cannot be good and bad at once: %s." % ", ".join(map(str, both)))
         return errors
 
     def _validateMicrographs(self, micrographs):
@@ -253,17 +356,21 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
             errors.append("The set of micrographs is empty.")
         rates = {round(item.getSamplingRate(), 4) for item in self._getMicrographSets()}
         if len(rates) > 1:
-            errors.append("Good and bad were picked on micrographs of different pixel sizes "
-                          "(%s Å). Give the micrographs from which all should be cut."
-                          % ", ".join("%g" % rate for rate in sorted(rates)))
+            errors.append(
+                "Good and bad were picked on micrographs of different pixel sizes "
+                "(%s Å). Give the micrographs from which all should be cut."
+                % ", ".join("%g" % rate for rate in sorted(rates))
+            )
         return errors
 
     def _warnings(self):
         warnings = []
         if self._fromStacks() and any(self._iterSets("good")):
-            warnings.append("The micrographs of the particles are not known, so the particles "
-                            "are read from their stacks. Training pixels then differ somewhat "
-                            "from picking pixels; give the micrographs if you have them.")
+            warnings.append(
+                "The micrographs of the particles are not known, so the particles "
+                "are read from their stacks. Training pixels then differ somewhat "
+                "from picking pixels; give the micrographs if you have them."
+            )
         return warnings
 
     def _summary(self):
@@ -273,9 +380,14 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
         good, bad = dataset.getCounts()
         lines = ["*%d* good and *%d* bad particles of %g Å" % (good, bad, dataset.getDiameter())]
         if dataset.getMicrographs():
-            lines.append("Cut from *%d* micrographs at %g Å/px%s" % (
-                dataset.getMicrographs(), dataset.getPixelSize(),
-                ", phases flipped" if dataset.isPhaseFlipped() else ""))
+            lines.append(
+                "Cut from *%d* micrographs at %g Å/px%s"
+                % (
+                    dataset.getMicrographs(),
+                    dataset.getPixelSize(),
+                    ", phases flipped" if dataset.isPhaseFlipped() else "",
+                )
+            )
         else:
             lines.append("*Read from stacks*, since their micrographs are not known.")
         lines.append("Data set: %s" % self.getFileTag(dataset.getPath()))
@@ -286,8 +398,10 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
         if dataset is None:
             return []
         good, bad = dataset.getCounts()
-        return ["%d good and %d bad particles were collected as training data with apbc "
-                "[AutopickBC]." % (good, bad)]
+        return [
+            "%d good and %d bad particles were collected as training data with apbc "
+            "[AutopickBC]." % (good, bad)
+        ]
 
     # -------------------------- utilities ----------------------------------------
     def _getInputPath(self, *names):
@@ -378,11 +492,14 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
         target = self._getMicrographs().getSamplingRate()
         points, lost = {}, 0
         if self.inputType == COORDINATES:
-            groups = ((items.iterItems(), items.getMicrographs().getSamplingRate())
-                      for items in self._iterSets(kind))
+            groups = (
+                (items.iterItems(), items.getMicrographs().getSamplingRate())
+                for items in self._iterSets(kind)
+            )
         elif self.inputType == PARTICLES:
-            groups = ((_coordinatesOf(items), items.getSamplingRate())
-                      for items in self._iterSets(kind))
+            groups = (
+                (_coordinatesOf(items), items.getSamplingRate()) for items in self._iterSets(kind)
+            )
         else:
             rate = self.inputClasses.get().getImages().getSamplingRate()
             groups = ((_coordinatesOf(items), rate) for items in self._iterClasses(kind))

@@ -48,26 +48,47 @@ class ApbcProtEvaluate(EMProtocol, ApbcProtBase):
     def _defineParams(self, form):
         form.addSection(label="Input")
         form.addParam(
-            "inputCoordinates", params.PointerParam, pointerClass="SetOfCoordinates",
-            important=True, label="Picks", help="Coordinates to score.")
+            "inputCoordinates",
+            params.PointerParam,
+            pointerClass="SetOfCoordinates",
+            important=True,
+            label="Picks",
+            help="Coordinates to score.",
+        )
         form.addParam(
-            "referenceCoordinates", params.PointerParam, pointerClass="SetOfCoordinates",
-            important=True, label="Reference",
+            "referenceCoordinates",
+            params.PointerParam,
+            pointerClass="SetOfCoordinates",
+            important=True,
+            label="Reference",
             help="Coordinates taken as the truth. They may have been picked on micrographs of "
-                 "another pixel size.")
+            "another pixel size.",
+        )
         form.addParam(
-            "particleDiameter", params.FloatParam, validators=[params.Positive], important=True,
+            "particleDiameter",
+            params.FloatParam,
+            validators=[params.Positive],
+            important=True,
             label="Particle diameter (Å)",
-            help="A pick within half of it of a reference particle is a hit.")
+            help="A pick within half of it of a reference particle is a hit.",
+        )
         form.addParam(
-            "edge", params.FloatParam, default=0.0, validators=[params.GE(0)],
+            "edge",
+            params.FloatParam,
+            default=0.0,
+            validators=[params.GE(0)],
             label="Edge to leave out (Å)",
             help="Picks and reference particles nearer than this to the border of the "
-                 "micrograph do not count.")
+            "micrograph do not count.",
+        )
         form.addParam(
-            "excludeModel", params.PointerParam, pointerClass="ApbcModel", allowsNull=True,
+            "excludeModel",
+            params.PointerParam,
+            pointerClass="ApbcModel",
+            allowsNull=True,
             label="Leave out training micrographs of (optional)",
-            help="The micrographs on which this model was trained are left out.")
+            help="The micrographs on which this model was trained are left out.",
+        )
         form.addParallelSection(threads=0, mpi=0)
 
     # -------------------------- steps -----------------------------------------
@@ -80,12 +101,15 @@ class ApbcProtEvaluate(EMProtocol, ApbcProtBase):
         """Write picks and reference of the micrographs that are compared."""
         picks, reference = self.inputCoordinates.get(), self.referenceCoordinates.get()
         index = convert.MicrographIndex(picks.getMicrographs())
-        scale = (reference.getMicrographs().getSamplingRate()
-                 / picks.getMicrographs().getSamplingRate())
+        scale = (
+            reference.getMicrographs().getSamplingRate() / picks.getMicrographs().getSamplingRate()
+        )
         truth, lost = convert.collect_points(reference.iterItems(), scale, index)
         if lost:
-            self.warning("%d reference coordinates are on micrographs that were not picked; "
-                         "they do not count." % lost)
+            self.warning(
+                "%d reference coordinates are on micrographs that were not picked; "
+                "they do not count." % lost
+            )
         trained = self._trainingLabels()
         left_out = sorted(set(truth) & trained)
         for label in left_out:
@@ -93,27 +117,44 @@ class ApbcProtEvaluate(EMProtocol, ApbcProtBase):
         if not truth:
             raise ValueError(
                 "There is nothing to compare: the %d micrographs with reference coordinates "
-                "all trained the model." % len(left_out) if left_out else
-                "There is nothing to compare: no micrograph has both reference coordinates and "
-                "a place in the picked set. Names of micrographs must agree.")
+                "all trained the model." % len(left_out)
+                if left_out
+                else "There is nothing to compare: no micrograph has both reference coordinates and "
+                "a place in the picked set. Names of micrographs must agree."
+            )
         found, _ = convert.collect_points(picks.iterItems(), 1.0, index, score=True)
         convert.write_coordinates(truth, self._getExtraPath("reference"))
-        convert.write_coordinates({label: found.get(label, []) for label in truth},
-                                  self._getExtraPath("picks"), labels=truth)
-        self.info("%d micrographs are compared; %d that trained the model are left out."
-                  % (len(truth), len(left_out)))
+        convert.write_coordinates(
+            {label: found.get(label, []) for label in truth},
+            self._getExtraPath("picks"),
+            labels=truth,
+        )
+        self.info(
+            "%d micrographs are compared; %d that trained the model are left out."
+            % (len(truth), len(left_out))
+        )
 
     def evaluateStep(self):
         """Let the engine match and count."""
         micrographs = self.inputCoordinates.get().getMicrographs()
         pixelSize = micrographs.getSamplingRate()
-        arguments = [self._getExtraPath("picks"), self._getExtraPath("reference"),
-                     "--diameter", self.particleDiameter.get(), "--pixel-size", pixelSize,
-                     "--json", self._getJson(), "--curve", self._getExtraPath("curve.csv"),
-                     "--plot", self._getExtraPath("evaluation.png")]
+        arguments = [
+            self._getExtraPath("picks"),
+            self._getExtraPath("reference"),
+            "--diameter",
+            self.particleDiameter.get(),
+            "--pixel-size",
+            pixelSize,
+            "--json",
+            self._getJson(),
+            "--curve",
+            self._getExtraPath("curve.csv"),
+            "--plot",
+            self._getExtraPath("evaluation.png"),
+        ]
         if self.edge.get() > 0:
             columns, rows = micrographs.getFirstItem().getDim()[:2]
-            arguments += ["--edge", self.edge.get() / pixelSize, "--shape", rows, columns]
+            arguments += ["--edge", self.edge.get(), "--shape", rows, columns]
         self._runEngine("evaluate", arguments)
 
     def createOutputStep(self):
@@ -123,9 +164,13 @@ class ApbcProtEvaluate(EMProtocol, ApbcProtBase):
             writer = csv.DictWriter(handle, COLUMNS, extrasaction="ignore")
             writer.writeheader()
             writer.writerows(result["per_micrograph"])
-        self._defineOutputs(**{
-            name: Float(result[key]) for name, key in FIGURES.items()
-            if result.get(key) is not None})
+        self._defineOutputs(
+            **{
+                name: Float(result[key])
+                for name, key in FIGURES.items()
+                if result.get(key) is not None
+            }
+        )
 
     # -------------------------- information ------------------------------------
     def _validate(self):
@@ -138,8 +183,9 @@ class ApbcProtEvaluate(EMProtocol, ApbcProtBase):
             if items is not None and items.getMicrographs() is None:
                 errors.append("The micrographs of the %s are not known." % name)
         if not errors and picks is not None:
-            problem = diameter_problem(self.particleDiameter.get(),
-                                       picks.getMicrographs().getSamplingRate())
+            problem = diameter_problem(
+                self.particleDiameter.get(), picks.getMicrographs().getSamplingRate()
+            )
             if problem:
                 errors.append(problem)
         return errors
@@ -154,13 +200,16 @@ class ApbcProtEvaluate(EMProtocol, ApbcProtBase):
         if not os.path.exists(self._getJson()):
             return ["The picks are not evaluated yet."]
         result = convert.read_json(self._getJson())
-        lines = ["*F1 %0.3f*, precision %0.3f, recall %0.3f (means over %d micrographs)" % (
-            result["f1"], result["precision"], result["recall"], result["micrographs"])]
+        lines = [
+            "*F1 %0.3f*, precision %0.3f, recall %0.3f (means over %d micrographs)"
+            % (result["f1"], result["precision"], result["recall"], result["micrographs"])
+        ]
         if result.get("average_precision") is not None:
             lines.append("Average precision %0.3f" % result["average_precision"])
         if result.get("best_threshold") is not None:
-            lines.append("Best F1 %0.3f at threshold %0.2f" % (result["best_f1"],
-                                                              result["best_threshold"]))
+            lines.append(
+                "Best F1 %0.3f at threshold %0.2f" % (result["best_f1"], result["best_threshold"])
+            )
         if self.excludeModel.get() is not None:
             lines.append("Micrographs that trained the model are left out.")
         for name in ("evaluation.csv", "evaluation.png"):
@@ -172,10 +221,17 @@ class ApbcProtEvaluate(EMProtocol, ApbcProtBase):
         if not os.path.exists(self._getJson()):
             return []
         result = convert.read_json(self._getJson())
-        return ["Picks were matched one to one with reference coordinates within %g Å: "
-                "precision %0.3f, recall %0.3f, F1 %0.3f over %d micrographs." % (
-                    self.particleDiameter.get() / 2, result["precision"], result["recall"],
-                    result["f1"], result["micrographs"])]
+        return [
+            "Picks were matched one to one with reference coordinates within %g Å: "
+            "precision %0.3f, recall %0.3f, F1 %0.3f over %d micrographs."
+            % (
+                self.particleDiameter.get() / 2,
+                result["precision"],
+                result["recall"],
+                result["f1"],
+                result["micrographs"],
+            )
+        ]
 
     def _citations(self):
         return []

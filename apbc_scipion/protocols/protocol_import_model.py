@@ -40,8 +40,12 @@ class ApbcProtImportModel(EMProtocol, ApbcProtBase):
     def _defineParams(self, form):
         form.addSection(label="Import")
         form.addParam(
-            "modelPath", params.FolderParam, important=True, label="Model folder",
-            help="Folder that holds card.json and model.keras.")
+            "modelPath",
+            params.FolderParam,
+            important=True,
+            label="Model folder",
+            help="Folder that holds card.json and model.keras.",
+        )
         form.addParallelSection(threads=0, mpi=0)
 
     # -------------------------- steps -----------------------------------------
@@ -83,16 +87,21 @@ class ApbcProtImportModel(EMProtocol, ApbcProtBase):
         if model is None:
             return ["No model was imported yet."]
         figures = model.getHeldOutFigures()
-        return ["Imported from %s" % self.modelPath.get(),
-                "Network: %s, particle of %g Å at %0.2f Å/px" % (
-                    model.getArchitecture(), model.getDiameter(), model.getPixelSize()),
-                "On the labels kept aside: " + (", ".join(
-                    "%s *%0.3f*" % item for item in figures.items()) or "no figures")]
+        return [
+            "Imported from %s" % self.modelPath.get(),
+            "Network: %s, particle of %g Å at %0.2f Å/px"
+            % (model.getArchitecture(), model.getDiameter(), model.getPixelSize()),
+            "On the labels kept aside: "
+            + (", ".join("%s *%0.3f*" % item for item in figures.items()) or "no figures"),
+        ]
 
     def _methods(self):
         model = getattr(self, outputs.outputModel.name, None)
-        return ["A model of apbc [AutopickBC] (%s) was imported." % model.getArchitecture()] \
-            if model is not None else []
+        return (
+            ["A model of apbc [AutopickBC] (%s) was imported." % model.getArchitecture()]
+            if model is not None
+            else []
+        )
 
 
 def folder_problem(path):
@@ -117,11 +126,12 @@ def folder_problem(path):
         return "%s is no JSON file (%s): the model cannot be trusted." % (card, error)
     missing = [key for key in NEEDED if not isinstance(content, dict) or key not in content]
     if missing:
-        return "%s lacks %s: it is no card of a model of this program." % (
-            card, ", ".join(missing))
+        return "%s lacks %s: it is no card of a model of this program." % (card, ", ".join(missing))
     if sha256_of(weights) != content["weights_sha256"]:
-        return ("%s is not the file its card was written for (the check sum differs): get the "
-                "model again from where it came." % weights)
+        return (
+            "%s is not the file its card was written for (the check sum differs): get the "
+            "model again from where it came." % weights
+        )
     return None
 
 

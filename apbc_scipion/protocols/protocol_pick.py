@@ -52,25 +52,41 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
         ProtParticlePickingAuto._defineParams(self, form)
         self._defineGpuParams(form)
         form.addParam(
-            "inputModel", params.PointerParam, pointerClass="ApbcModel", important=True,
-            label="Model", help="A model from _apbc - train classifier_ or _apbc - import model_.")
+            "inputModel",
+            params.PointerParam,
+            pointerClass="ApbcModel",
+            important=True,
+            label="Model",
+            help="A model from _apbc - train classifier_ or _apbc - import model_.",
+        )
         form.addParam(
-            "inputCTF", params.PointerParam, pointerClass="SetOfCTF", allowsNull=True,
+            "inputCTF",
+            params.PointerParam,
+            pointerClass="SetOfCTF",
+            allowsNull=True,
             label="CTF (optional)",
             help="Needed for a model that was trained on phase-flipped micrographs. A micrograph "
-                 "is picked when its CTF has arrived.")
+            "is picked when its CTF has arrived.",
+        )
         form.addParam(
-            "threshold", params.FloatParam, default=0.5,
+            "threshold",
+            params.FloatParam,
+            default=0.5,
             validators=[params.Range(0, 1, "must lie between 0 and 1.")],
             label="Threshold (0 to 1)",
             help="Candidates with a score below it are not exported. 0.5 means that a candidate "
-                 "is as likely a particle as not. Raise it for cleaner picks, lower it for more.")
+            "is as likely a particle as not. Raise it for cleaner picks, lower it for more.",
+        )
         form.addParam(
-            "maxFailed", params.FloatParam, default=0.0, expertLevel=params.LEVEL_ADVANCED,
+            "maxFailed",
+            params.FloatParam,
+            default=0.0,
+            expertLevel=params.LEVEL_ADVANCED,
             validators=[params.Range(0, 1, "must lie between 0 and 1.")],
             label="Tolerated share of failed micrographs (0 to 1)",
             help="The run fails at its end if a larger share of the micrographs failed. 0: any "
-                 "failure makes it fail.")
+            "failure makes it fail.",
+        )
         self._defineStreamingParams(form)
         form.getParam("streamingBatchSize").setDefault(32)
         form.addParallelSection(threads=1, mpi=0)
@@ -90,19 +106,31 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
 
     def _insertPickMicrographStep(self, mic, prerequisites, *args):
         return self._insertFunctionStep(
-            self.pickMicrographListStep, [mic.getMicName()], [mic.getObjId()], *args,
-            prerequisites=prerequisites, needsGPU=self.usesGpu())
+            self.pickMicrographListStep,
+            [mic.getMicName()],
+            [mic.getObjId()],
+            *args,
+            prerequisites=prerequisites,
+            needsGPU=self.usesGpu(),
+        )
 
     def _insertPickMicrographListStep(self, micList, prerequisites, *args):
         return self._insertFunctionStep(
-            self.pickMicrographListStep, [mic.getMicName() for mic in micList],
-            [mic.getObjId() for mic in micList], *args,
-            prerequisites=prerequisites, needsGPU=self.usesGpu())
+            self.pickMicrographListStep,
+            [mic.getMicName() for mic in micList],
+            [mic.getObjId() for mic in micList],
+            *args,
+            prerequisites=prerequisites,
+            needsGPU=self.usesGpu(),
+        )
 
     def pickMicrographListStep(self, micNames, micIds, attempt):
         """Pick a batch; mark each micrograph as done or as failed, never as both."""
-        mics = [mic for mic in (self.micDict[name] for name in micNames)
-                if not os.path.exists(self._getMicDone(mic))]
+        mics = [
+            mic
+            for mic in (self.micDict[name] for name in micNames)
+            if not os.path.exists(self._getMicDone(mic))
+        ]
         if not mics:
             self.info("Nothing left to pick in this batch.")
             return
@@ -142,10 +170,21 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
         listing = os.path.join(folder, "micrographs.txt")
         convert.write_micrograph_list(present, labels, os.path.join(folder, "links"), listing)
         arguments = [
-            self.inputModel.get().getPath(), "--micrographs", listing, "--out", folder,
-            "--pixel-size", self.getInputMicrographs().getSamplingRate(),
-            "--threshold", self.threshold.get(), "--format", "star,box", "--max-failed", 1,
-            "--resume"]
+            self.inputModel.get().getPath(),
+            "--micrographs",
+            listing,
+            "--out",
+            folder,
+            "--pixel-size",
+            self.getInputMicrographs().getSamplingRate(),
+            "--threshold",
+            self.threshold.get(),
+            "--format",
+            "star,box",
+            "--max-failed",
+            1,
+            "--resume",
+        ]
         if self.inputCTF.get() is not None:
             star = os.path.join(folder, "micrographs_ctf.star")
             self._writeCtfs(present, star)
@@ -182,7 +221,8 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
             raise RuntimeError(
                 "%d of %d micrographs failed, for example %s: %s. The coordinates of the others "
                 "are in the output; mend the cause and choose Continue."
-                % ((len(failed), total) + failed[0]))
+                % ((len(failed), total) + failed[0])
+            )
 
     # -------------------------- streaming ----------------------------------------
     def _loadInputList(self):
@@ -231,8 +271,12 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
                 errors.append("The model was trained on phase-flipped micrographs: give CTFs.")
         ctfs = self.inputCTF.get()
         micrographs = self.getInputMicrographs()
-        if ctfs is not None and micrographs is not None \
-                and ctfs.isStreamClosed() and micrographs.isStreamClosed():
+        if (
+            ctfs is not None
+            and micrographs is not None
+            and ctfs.isStreamClosed()
+            and micrographs.isStreamClosed()
+        ):
             known = {ctf.getMicrograph().getMicName() for ctf in ctfs.iterItems()}
             if not any(mic.getMicName() in known for mic in micrographs.iterItems()):
                 errors.append("No micrograph has a CTF: the CTFs are of other micrographs.")
@@ -242,14 +286,21 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
         warnings = []
         model, ctfs = self.inputModel.get(), self.inputCTF.get()
         if model is not None and ctfs is not None and not model.isPhaseFlipped():
-            warnings.append("CTFs are given, but the model was trained without: picks will be "
-                            "worse than without CTFs.")
+            warnings.append(
+                "CTFs are given, but the model was trained without: picks will be "
+                "worse than without CTFs."
+            )
         micrographs = self.getInputMicrographs()
-        if model is not None and micrographs is not None and model.getPixelSize() \
-                and micrographs.getSamplingRate() > model.getPixelSize():
-            warnings.append("The micrographs have %0.2f Å/px, coarser than the %0.2f Å/px at "
-                            "which the model looks." % (micrographs.getSamplingRate(),
-                                                        model.getPixelSize()))
+        if (
+            model is not None
+            and micrographs is not None
+            and model.getPixelSize()
+            and micrographs.getSamplingRate() > model.getPixelSize()
+        ):
+            warnings.append(
+                "The micrographs have %0.2f Å/px, coarser than the %0.2f Å/px at "
+                "which the model looks." % (micrographs.getSamplingRate(), model.getPixelSize())
+            )
         return warnings
 
     def _summary(self):
@@ -258,8 +309,10 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
         if coordinates is None:
             lines.append("No coordinates yet.")
         else:
-            lines.append("*%d* particles at threshold %g, box of %d px" % (
-                coordinates.getSize(), self.threshold.get(), coordinates.getBoxSize()))
+            lines.append(
+                "*%d* particles at threshold %g, box of %d px"
+                % (coordinates.getSize(), self.threshold.get(), coordinates.getBoxSize())
+            )
         devices = {run["device"] for run in self._iterRuns() if run.get("device")}
         for device in sorted(devices):
             lines += self._deviceLines(device)
@@ -275,8 +328,10 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
         coordinates = getattr(self, "outputCoordinates", None)
         if coordinates is None:
             return []
-        return ["%d particles were picked with apbc [AutopickBC] at a threshold of %g."
-                % (coordinates.getSize(), self.threshold.get())]
+        return [
+            "%d particles were picked with apbc [AutopickBC] at a threshold of %g."
+            % (coordinates.getSize(), self.threshold.get())
+        ]
 
     def getSummary(self, coordSet):
         """One line for the output's comment."""
@@ -289,8 +344,9 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
 
     def _getBoxSize(self):
         """Box size in pixels of the micrographs."""
-        return box_size_for(self.inputModel.get().getDiameter(),
-                            self.getInputMicrographs().getSamplingRate())
+        return box_size_for(
+            self.inputModel.get().getDiameter(), self.getInputMicrographs().getSamplingRate()
+        )
 
     def _getLabels(self):
         return convert.labels_of(list(self.micDict.values()))

@@ -43,26 +43,48 @@ class ApbcProtScreen(EMProtocol, ApbcProtBase):
         form.addSection(label="Input")
         self._defineGpuParams(form)
         form.addParam(
-            "inputParticles", params.PointerParam, pointerClass="SetOfParticles", important=True,
-            label="Particles", help="Particles to screen.")
+            "inputParticles",
+            params.PointerParam,
+            pointerClass="SetOfParticles",
+            important=True,
+            label="Particles",
+            help="Particles to screen.",
+        )
         form.addParam(
-            "inputModel", params.PointerParam, pointerClass="ApbcModel", important=True,
-            label="Model", help="A model from _apbc - train classifier_ or _apbc - import model_.")
+            "inputModel",
+            params.PointerParam,
+            pointerClass="ApbcModel",
+            important=True,
+            label="Model",
+            help="A model from _apbc - train classifier_ or _apbc - import model_.",
+        )
         form.addParam(
-            "source", params.EnumParam, choices=["stacks", "micrographs"], default=STACKS,
-            display=params.EnumParam.DISPLAY_HLIST, label="Read particles from",
+            "source",
+            params.EnumParam,
+            choices=["stacks", "micrographs"],
+            default=STACKS,
+            display=params.EnumParam.DISPLAY_HLIST,
+            label="Read particles from",
             help="_stacks_: the images of the particles.\n_micrographs_: cut out again at their "
-                 "coordinates, through the very preprocessing of the training.")
+            "coordinates, through the very preprocessing of the training.",
+        )
         form.addParam(
-            "inputMicrographs", params.PointerParam, pointerClass="SetOfMicrographs",
-            allowsNull=True, condition="source == %d" % MICROGRAPHS,
+            "inputMicrographs",
+            params.PointerParam,
+            pointerClass="SetOfMicrographs",
+            allowsNull=True,
+            condition="source == %d" % MICROGRAPHS,
             label="Micrographs (optional)",
-            help="Empty: the micrographs on which the particles were picked.")
+            help="Empty: the micrographs on which the particles were picked.",
+        )
         form.addParam(
-            "threshold", params.FloatParam, default=0.5,
+            "threshold",
+            params.FloatParam,
+            default=0.5,
             validators=[params.Range(0, 1, "must lie between 0 and 1.")],
             label="Threshold (0 to 1)",
-            help="Particles with at least this score are true.")
+            help="Particles with at least this score are true.",
+        )
         form.addParallelSection(threads=0, mpi=0)
 
     # -------------------------- steps -----------------------------------------
@@ -80,31 +102,49 @@ class ApbcProtScreen(EMProtocol, ApbcProtBase):
             index = convert.MicrographIndex(micrographs)
             scale = particles.getSamplingRate() / micrographs.getSamplingRate()
         rows, lost = convert.write_particles(
-            particles.iterItems(), self._getStar(), index, scale, self._getTmpPath("stacks"))
+            particles.iterItems(), self._getStar(), index, scale, self._getTmpPath("stacks")
+        )
         if lost:
-            raise ValueError("%d of %d particles lie on micrographs that are not in the set. "
-                             "Give the micrographs they were picked on, or read them from their "
-                             "stacks." % (lost, rows))
+            raise ValueError(
+                "%d of %d particles lie on micrographs that are not in the set. "
+                "Give the micrographs they were picked on, or read them from their "
+                "stacks." % (lost, rows)
+            )
         if index is not None:
             names = self._namesInUse(index)
             mics = [mic for micId, mic in index.micrographs.items() if micId in names]
-            convert.write_micrograph_list(mics, index.labels, self._getExtraPath("micrographs"),
-                                          self._getExtraPath("micrographs.txt"))
+            convert.write_micrograph_list(
+                mics,
+                index.labels,
+                self._getExtraPath("micrographs"),
+                self._getExtraPath("micrographs.txt"),
+            )
 
     def screenStep(self):
         """Let the engine score the particles."""
-        arguments = [self.inputModel.get().getPath(), self._getStar(), "--out",
-                     self._getExtraPath("screened"), "--threshold", self.threshold.get()]
+        arguments = [
+            self.inputModel.get().getPath(),
+            self._getStar(),
+            "--out",
+            self._getExtraPath("screened"),
+            "--threshold",
+            self.threshold.get(),
+        ]
         if self.source == MICROGRAPHS:
-            arguments += ["--micrographs", self._getExtraPath("micrographs.txt"),
-                          "--pixel-size", self._getMicrographs().getSamplingRate()]
+            arguments += [
+                "--micrographs",
+                self._getExtraPath("micrographs.txt"),
+                "--pixel-size",
+                self._getMicrographs().getSamplingRate(),
+            ]
         self._runEngine("screen", arguments, gpus=self.usesGpu())
 
     def createOutputStep(self):
         """Register the two sets; one that would be empty is left out."""
         particles = self.inputParticles.get()
-        scores = convert.read_scores(self._getExtraPath("screened", "scores.csv"),
-                                     particles.getSize())
+        scores = convert.read_scores(
+            self._getExtraPath("screened", "scores.csv"), particles.getSize()
+        )
         threshold = self.threshold.get()
         for name, suffix, wanted in ((TRUE, "_true", True), (FALSE, "_false", False)):
             if not any((score >= threshold) == wanted for score in scores):
@@ -137,8 +177,10 @@ class ApbcProtScreen(EMProtocol, ApbcProtBase):
             if first is not None and not first.hasCoordinate():
                 errors.append("The particles have no coordinates: read them from their stacks.")
             elif self._getMicrographs() is None:
-                errors.append("The micrographs of the particles are not known: give them, or "
-                              "read the particles from their stacks.")
+                errors.append(
+                    "The micrographs of the particles are not known: give them, or "
+                    "read the particles from their stacks."
+                )
         return errors
 
     def _warnings(self):
@@ -150,9 +192,11 @@ class ApbcProtScreen(EMProtocol, ApbcProtBase):
             if dimensions:
                 width = dimensions[0] * particles.getSamplingRate()
                 if width < model.getDiameter():
-                    warnings.append("The boxes are %0.0f Å wide, less than the particle's %0.0f "
-                                    "Å: read the particles from their micrographs."
-                                    % (width, model.getDiameter()))
+                    warnings.append(
+                        "The boxes are %0.0f Å wide, less than the particle's %0.0f "
+                        "Å: read the particles from their micrographs."
+                        % (width, model.getDiameter())
+                    )
         return warnings
 
     def _summary(self):
@@ -175,8 +219,10 @@ class ApbcProtScreen(EMProtocol, ApbcProtBase):
         output = getattr(self, TRUE, None)
         if output is None:
             return []
-        return ["Particles were screened with apbc [AutopickBC]; %d of %d were kept." % (
-            output.getSize(), self.inputParticles.get().getSize())]
+        return [
+            "Particles were screened with apbc [AutopickBC]; %d of %d were kept."
+            % (output.getSize(), self.inputParticles.get().getSize())
+        ]
 
     # -------------------------- utilities ----------------------------------------
     def _getStar(self):
@@ -191,5 +237,7 @@ class ApbcProtScreen(EMProtocol, ApbcProtBase):
 
     def _namesInUse(self, index):
         """Ids of the micrographs that hold a particle."""
-        return {index.find(particle.getCoordinate())
-                for particle in self.inputParticles.get().iterItems()}
+        return {
+            index.find(particle.getCoordinate())
+            for particle in self.inputParticles.get().iterItems()
+        }

@@ -45,45 +45,85 @@ class ApbcProtTrain(EMProtocol, ApbcProtBase):
         form.addSection(label="Input")
         self._defineGpuParams(form)
         form.addParam(
-            "inputDataset", params.PointerParam, pointerClass="ApbcDataset", important=True,
-            label="Training set", help="Data set of good and bad particles.")
+            "inputDataset",
+            params.PointerParam,
+            pointerClass="ApbcDataset",
+            important=True,
+            label="Training set",
+            help="Data set of good and bad particles.",
+        )
         form.addParam(
-            "architecture", params.EnumParam, choices=ARCHITECTURES, default=0,
+            "architecture",
+            params.EnumParam,
+            choices=ARCHITECTURES,
+            default=0,
             label="Network",
             help="_dense_: fully convolutional, scores a whole micrograph at once.\n"
-                 "_autopick-bc_: the published network, scores crop by crop.")
+            "_autopick-bc_: the published network, scores crop by crop.",
+        )
         form.addParam(
-            "continueFrom", params.PointerParam, pointerClass="ApbcModel", allowsNull=True,
+            "continueFrom",
+            params.PointerParam,
+            pointerClass="ApbcModel",
+            allowsNull=True,
             label="Continue from model (optional)",
             help="Start from the weights of this model. Its network is used whatever is chosen "
-                 "above.")
+            "above.",
+        )
         form.addSection(label="Training")
         form.addParam(
-            "epochs", params.IntParam, default=0, validators=[params.GE(0)], label="Epochs",
+            "epochs",
+            params.IntParam,
+            default=0,
+            validators=[params.GE(0)],
+            label="Epochs",
             help="Largest number of passes over the data; training stops before when the "
-                 "validation part no longer improves. 0 leaves it to the engine.")
+            "validation part no longer improves. 0 leaves it to the engine.",
+        )
         form.addParam(
-            "ensemble", params.IntParam, default=1, validators=[params.Positive],
+            "ensemble",
+            params.IntParam,
+            default=1,
+            validators=[params.Positive],
             label="Networks in the ensemble",
             help="Several networks that differ by their seed, whose scores are averaged: "
-                 "somewhat better, and as many times slower.")
+            "somewhat better, and as many times slower.",
+        )
         form.addParam(
-            "refit", params.BooleanParam, default=True, label="Train on all labels at the end?",
+            "refit",
+            params.BooleanParam,
+            default=True,
+            label="Train on all labels at the end?",
             help="The figures always come from the split. With yes, the delivered weights are "
-                 "trained once more on all labels, the held-out ones too. Choose no to score "
-                 "the model on micrographs of the test part later.")
+            "trained once more on all labels, the held-out ones too. Choose no to score "
+            "the model on micrographs of the test part later.",
+        )
         form.addParam(
-            "seed", params.IntParam, default=1, label="Seed",
-            help="Number that starts every random choice.")
+            "seed",
+            params.IntParam,
+            default=1,
+            label="Seed",
+            help="Number that starts every random choice.",
+        )
         form.addParam(
-            "batchSize", params.IntParam, default=0, validators=[params.GE(0)],
-            expertLevel=params.LEVEL_ADVANCED, label="Batch size",
+            "batchSize",
+            params.IntParam,
+            default=0,
+            validators=[params.GE(0)],
+            expertLevel=params.LEVEL_ADVANCED,
+            label="Batch size",
             help="Crops in one step of training. 0 leaves it to the engine. Smaller numbers "
-                 "need less memory.")
+            "need less memory.",
+        )
         form.addParam(
-            "learningRate", params.FloatParam, default=0.0, validators=[params.GE(0)],
-            expertLevel=params.LEVEL_ADVANCED, label="Learning rate",
-            help="Length of a step of training. 0 leaves it to the engine.")
+            "learningRate",
+            params.FloatParam,
+            default=0.0,
+            validators=[params.GE(0)],
+            expertLevel=params.LEVEL_ADVANCED,
+            label="Learning rate",
+            help="Length of a step of training. 0 leaves it to the engine.",
+        )
         form.addParallelSection(threads=0, mpi=0)
 
     # -------------------------- steps -----------------------------------------
@@ -93,15 +133,24 @@ class ApbcProtTrain(EMProtocol, ApbcProtBase):
 
     def trainStep(self):
         """Let the engine train."""
-        arguments = [self.inputDataset.get().getPath(), "--out", self._getModelPath(),
-                     "--ensemble", self.ensemble.get(), "--seed", self.seed.get()]
+        arguments = [
+            self.inputDataset.get().getPath(),
+            "--out",
+            self._getModelPath(),
+            "--ensemble",
+            self.ensemble.get(),
+            "--seed",
+            self.seed.get(),
+        ]
         if self.continueFrom.get() is not None:
             arguments += ["--from", self.continueFrom.get().getPath()]
         else:
             arguments += ["--architecture", self.getEnumText("architecture")]
-        for option, value in (("--epochs", self.epochs.get()),
-                              ("--batch-size", self.batchSize.get()),
-                              ("--learning-rate", self.learningRate.get())):
+        for option, value in (
+            ("--epochs", self.epochs.get()),
+            ("--batch-size", self.batchSize.get()),
+            ("--learning-rate", self.learningRate.get()),
+        ):
             if value:
                 arguments += [option, value]
         if not self.refit:
@@ -122,8 +171,9 @@ class ApbcProtTrain(EMProtocol, ApbcProtBase):
         errors = []
         dataset, model = self.inputDataset.get(), self.continueFrom.get()
         if dataset is not None and not os.path.exists(dataset.getPath()):
-            errors.append("The file of the training set has gone: %s. Make it again."
-                          % dataset.getPath())
+            errors.append(
+                "The file of the training set has gone: %s. Make it again." % dataset.getPath()
+            )
         if model is not None:
             problem = model_problem(model)
             if problem:
@@ -136,16 +186,21 @@ class ApbcProtTrain(EMProtocol, ApbcProtBase):
         if dataset is not None:
             good, bad = dataset.getCounts()
             if min(good, bad) < 100:
-                warnings.append("There are %d good and %d bad particles; with fewer than 100 of "
-                                "either the model will be poor." % (good, bad))
+                warnings.append(
+                    "There are %d good and %d bad particles; with fewer than 100 of "
+                    "either the model will be poor." % (good, bad)
+                )
         if model is not None and dataset is not None:
             ratio = dataset.getDiameter() / model.getDiameter()
             if not 0.9 < ratio < 1.1:
-                warnings.append("The training set is of particles of %g Å, the model to continue "
-                                "from of %g Å." % (dataset.getDiameter(), model.getDiameter()))
+                warnings.append(
+                    "The training set is of particles of %g Å, the model to continue "
+                    "from of %g Å." % (dataset.getDiameter(), model.getDiameter())
+                )
             if dataset.isPhaseFlipped() != model.isPhaseFlipped():
-                warnings.append("Only one of the training set and the model to continue from is "
-                                "phase flipped.")
+                warnings.append(
+                    "Only one of the training set and the model to continue from is phase flipped."
+                )
         return warnings
 
     def _summary(self):
@@ -155,16 +210,22 @@ class ApbcProtTrain(EMProtocol, ApbcProtBase):
         lines = self._deviceLines(model.getDevice())
         figures = model.getHeldOutFigures()
         if figures:
-            lines.append("On the labels kept aside: " + ", ".join(
-                "%s *%0.3f*" % (name, value) for name, value in figures.items()))
+            lines.append(
+                "On the labels kept aside: "
+                + ", ".join("%s *%0.3f*" % (name, value) for name, value in figures.items())
+            )
         else:
             lines.append("The card holds no figures of labels kept aside.")
-        lines.append("The delivered weights were trained on all labels." if model.isRefitted()
-                     else "The delivered weights were trained on the training part only.")
-        lines.append("Network: %s, particle of %g Å at %0.2f Å/px" % (
-            model.getArchitecture(), model.getDiameter(), model.getPixelSize()))
-        lines.append("Report: %s" % self.getFileTag(
-            os.path.join(model.getPath(), "report.html")))
+        lines.append(
+            "The delivered weights were trained on all labels."
+            if model.isRefitted()
+            else "The delivered weights were trained on the training part only."
+        )
+        lines.append(
+            "Network: %s, particle of %g Å at %0.2f Å/px"
+            % (model.getArchitecture(), model.getDiameter(), model.getPixelSize())
+        )
+        lines.append("Report: %s" % self.getFileTag(os.path.join(model.getPath(), "report.html")))
         return lines
 
     def _methods(self):
@@ -172,8 +233,10 @@ class ApbcProtTrain(EMProtocol, ApbcProtBase):
         if model is None:
             return []
         good, bad = self.inputDataset.get().getCounts()
-        return ["A %s network was trained with apbc [AutopickBC] on %d good and %d bad "
-                "particles." % (model.getArchitecture(), good, bad)]
+        return [
+            "A %s network was trained with apbc [AutopickBC] on %d good and %d bad "
+            "particles." % (model.getArchitecture(), good, bad)
+        ]
 
     # -------------------------- utilities ----------------------------------------
     def _getModelPath(self):

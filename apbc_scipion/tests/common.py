@@ -25,7 +25,7 @@ def write_micrographs(folder, count=5, seed=7, particles=24, bad=24, shape=SHAPE
     """
     os.makedirs(folder, exist_ok=True)
     rng = np.random.default_rng(seed)
-    rows, columns = np.mgrid[:shape[0], :shape[1]]
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
     truth = {"good": {}, "bad": {}}
     radius = DIAMETER / PIXEL_SIZE / 2
     for number in range(count):
@@ -34,14 +34,14 @@ def write_micrographs(folder, count=5, seed=7, particles=24, bad=24, shape=SHAPE
         cells = [(x, y) for y in range(24, shape[0] - 24, 44) for x in range(24, shape[1] - 24, 44)]
         rng.shuffle(cells)
         places = [(x + rng.integers(-2, 3), y + rng.integers(-2, 3)) for x, y in cells]
-        chosen = {"good": places[:particles], "bad": places[particles:particles + bad]}
+        chosen = {"good": places[:particles], "bad": places[particles : particles + bad]}
         for kind, centres in chosen.items():
             for x, y in centres:
                 distance = np.hypot(columns - x, rows - y)
                 if kind == "good":
-                    image -= 3.0 * np.exp(-(distance / (0.6 * radius)) ** 2)
+                    image -= 3.0 * np.exp(-((distance / (0.6 * radius)) ** 2))
                 else:
-                    image += 3.0 * np.exp(-((distance - radius) / 3) ** 2)
+                    image += 3.0 * np.exp(-(((distance - radius) / 3) ** 2))
             truth[kind][stem] = [(int(x), int(y)) for x, y in centres]
         with mrcfile.new(os.path.join(folder, stem + ".mrc"), overwrite=True) as handle:
             handle.set_data(image.astype(np.float32))
@@ -52,9 +52,15 @@ def write_micrographs(folder, count=5, seed=7, particles=24, bad=24, shape=SHAPE
 def import_micrographs(test, pattern, pixelSize=PIXEL_SIZE, label="import micrographs"):
     """Import micrographs into the project of a test."""
     protocol = test.newProtocol(
-        ProtImportMicrographs, filesPath=os.path.dirname(pattern),
-        filesPattern=os.path.basename(pattern), samplingRate=pixelSize, voltage=300,
-        sphericalAberration=2.7, amplitudeContrast=0.1, objLabel=label)
+        ProtImportMicrographs,
+        filesPath=os.path.dirname(pattern),
+        filesPattern=os.path.basename(pattern),
+        samplingRate=pixelSize,
+        voltage=300,
+        sphericalAberration=2.7,
+        amplitudeContrast=0.1,
+        objLabel=label,
+    )
     test.launchProtocol(protocol)
     return protocol
 
@@ -63,8 +69,12 @@ def import_coordinates(test, protMics, points, path, label):
     """Import coordinates on imported micrographs; `points` is ``{stem: [(x, y)]}``."""
     sqlite = workflow.write_coordinates(protMics.outputMicrographs, points, path, box=46)
     protocol = test.newProtocol(
-        ProtImportCoordinates, importFrom=ProtImportCoordinates.IMPORT_FROM_SCIPION,
-        filesPath=sqlite, boxSize=46, objLabel=label)
+        ProtImportCoordinates,
+        importFrom=ProtImportCoordinates.IMPORT_FROM_SCIPION,
+        filesPath=sqlite,
+        boxSize=46,
+        objLabel=label,
+    )
     protocol.inputMicrographs.set(protMics)
     protocol.inputMicrographs.setExtended("outputMicrographs")
     test.launchProtocol(protocol)
@@ -86,16 +96,16 @@ def crop_particles(protMics, points, path, box=46, scale=1):
     str
         Path of the sqlite, for an import of particles.
     """
-    mics = {workflow.stem_of(mic.getMicName()): mic.clone()
-            for mic in protMics.outputMicrographs}
+    mics = {workflow.stem_of(mic.getMicName()): mic.clone() for mic in protMics.outputMicrographs}
     half = box // 2
     images, coordinates = [], []
     for stem, places in sorted(points.items()):
-        with mrcfile.open(os.path.join(protMics.getProject().getPath(),
-                                       mics[stem].getFileName())) as handle:
+        with mrcfile.open(
+            os.path.join(protMics.getProject().getPath(), mics[stem].getFileName())
+        ) as handle:
             image = -np.pad(handle.data, half, mode="reflect")
         for x, y in places:
-            images.append(image[y:y + box, x:x + box])
+            images.append(image[y : y + box, x : x + box])
             coordinates.append((mics[stem], x, y))
     stack = os.path.splitext(path)[0] + ".mrcs"
     with mrcfile.new(stack, overwrite=True) as handle:
@@ -124,8 +134,14 @@ def crop_particles(protMics, points, path, box=46, scale=1):
 def import_particles(test, sqlite, label):
     """Import particles from a particles.sqlite."""
     protocol = test.newProtocol(
-        ProtImportParticles, importFrom=ProtImportParticles.IMPORT_FROM_SCIPION,
-        sqliteFile=sqlite, samplingRate=PIXEL_SIZE, voltage=300, sphericalAberration=2.7,
-        amplitudeContrast=0.1, objLabel=label)
+        ProtImportParticles,
+        importFrom=ProtImportParticles.IMPORT_FROM_SCIPION,
+        sqliteFile=sqlite,
+        samplingRate=PIXEL_SIZE,
+        voltage=300,
+        sphericalAberration=2.7,
+        amplitudeContrast=0.1,
+        objLabel=label,
+    )
     test.launchProtocol(protocol)
     return protocol
