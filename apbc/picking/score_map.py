@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 FloatImage = npt.NDArray[np.float32]
 FloatArray = npt.NDArray[np.float64]
 
+NEAR = 0.25  # diameters
 TILE = 2048  # working pixels; larger images go through the network in tiles
 
 
@@ -48,6 +49,37 @@ def run_network(network: keras.Model, images: FloatImage) -> FloatImage:
 
     logits = network(images[..., None], training=False)
     return np.asarray(ops.convert_to_numpy(logits), np.float32).mean(axis=-1)
+
+
+def middle_scores(
+    network: keras.Model, architecture: Architecture, crops: FloatImage, diameter: float
+) -> FloatArray:
+    """Best score near the middle of crops: a label or a pick is seldom quite centred.
+
+    Parameters
+    ----------
+    network : keras.Model
+    architecture : Architecture
+    crops : ndarray of float32, shape (n, size, size)
+        With pixel ``size // 2`` in the middle.
+    diameter : float
+        Particle diameter in working pixels; a quarter of it is near.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        Mean logit of the members at the best of the near grid points.
+    """
+    size, stride = crops.shape[1], architecture.stride
+    reach = diameter * NEAR
+    around = min(int(reach // stride) + 1, (size - architecture.window) // (2 * stride))
+    side = architecture.window + 2 * around * stride
+    first = (size - side + 1) // 2
+    logits = run_network(network, crops[:, first : first + side, first : first + side])
+    places = first + architecture.first_cell + stride * np.arange(2 * around + 1) - size // 2
+    far = np.hypot(*np.meshgrid(places, places)) > max(reach, np.abs(places).min() * 1.5)
+    logits[:, far] = -np.inf
+    return logits.max(axis=(1, 2)).astype(float)
 
 
 def score_map(

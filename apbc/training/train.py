@@ -36,7 +36,7 @@ from apbc.models.folder import (
     write_card,
 )
 from apbc.picking.peaks import find_peaks
-from apbc.picking.score_map import run_network, score_map
+from apbc.picking.score_map import middle_scores, score_map
 from apbc.system.devices import Device
 from apbc.training import calibrate, metrics
 from apbc.training.fit import Fitted, FitPlan, fit, open_checkpoints
@@ -185,21 +185,13 @@ def crop_scores(
     arch: Architecture,
     positions: npt.NDArray[np.integer],
 ) -> FloatArray:
-    """Mean logit at the middle of crops, shape (n,)."""
+    """Score of the middle of crops of a data set, shape (n,)."""
+    diameter = dataset.preprocessing.diameter_pixels
     scores = [
-        window_scores(network, arch, dataset.crops(positions[i : i + SCORE_BATCH]))
+        middle_scores(network, arch, dataset.crops(positions[i : i + SCORE_BATCH]), diameter)
         for i in range(0, len(positions), SCORE_BATCH)
     ]
     return np.concatenate(scores) if scores else np.empty(0)
-
-
-def window_scores(
-    network: keras.Model, arch: Architecture, crops: npt.NDArray[np.float32]
-) -> FloatArray:
-    """Mean logit of the window in the middle of each crop, shape (n,)."""
-    first = crops.shape[1] // 2 - arch.window // 2
-    middle = slice(first, first + arch.window)
-    return run_network(network, crops[:, middle, middle])[:, 0, 0].astype(float)
 
 
 def _starts(

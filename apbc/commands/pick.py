@@ -1,0 +1,134 @@
+"""Pick particles on micrographs with a model.
+
+Writes the candidates with their scores (candidates/NAME.csv), what the threshold
+exports (NAME.csv, NAME.star, NAME.box) and a record (run.json). Candidates whose
+centre is nearer than half a diameter to the border are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+from apbc.errors import ApbcError
+
+logger = logging.getLogger(__name__)
+
+SOME_FAILED = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``apbc pick``."""
+    parser.add_argument("model", type=Path, help="model folder of apbc train")
+    parser.add_argument(
+        "--micrographs",
+        nargs="+",
+        required=True,
+        metavar="GLOB",
+        help="micrographs: a glob in quotes, a folder, files, or a .txt list with a path a line",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    parser.add_argument(
+        "--ctf", type=Path, metavar="STAR", help="CTF of the micrographs, for a phase-flipped model"
+    )
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        metavar="P",
+        help="export candidates from this score on, 0 for all (default: the model's, 0.5)",
+    )
+    parser.add_argument(
+        "--format",
+        default="csv,star,box",
+        metavar="LIST",
+        help="of csv, star, box, with commas (default: all three)",
+    )
+    parser.add_argument("--resume", action="store_true", help="leave out what is done")
+    parser.add_argument("--pixel-size", type=float, metavar="Å", help="default: the headers'")
+    parser.add_argument(
+        "--floor", type=float, default=0.01, metavar="P", help="lowest score kept (default: 0.01)"
+    )
+    parser.add_argument(
+        "--max-failed",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="share of micrographs that may fail before the run counts as failed (default: 0)",
+    )
+    parser.add_argument(
+        "--tile",
+        type=int,
+        default=2048,
+        metavar="N",
+        help="largest side in working pixels that goes through the network at once; smaller needs "
+        "less memory (default: 2048)",
+    )
+    parser.add_argument(
+        "--gpu", metavar="LIST", help='GPUs such as 0,1; "" for the CPU; default: what is there'
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Pick."""
+    from apbc.io.ctf import read_ctf
+    from apbc.io.images import find_micrographs
+    from apbc.picking.pick import FORMATS, PickOptions, pick
+
+    formats = tuple(word.strip() for word in args.format.split(",") if word.strip())
+    if not formats or set(formats) - set(FORMATS):
+        raise ApbcError(f"--format {args.format}: give some of {','.join(FORMATS)}")
+    for name in ("threshold", "max_failed"):
+        value = getattr(args, name)
+        if value is not None and not 0 <= value <= 1:
+            raise ApbcError(f"--{name.replace('_', '-')} is {value}; give a number from 0 to 1")
+    if not 0 < args.floor < 1:
+        raise ApbcError(f"--floor is {args.floor}; give a number between 0 and 1")
+    if args.tile < 128:
+        raise ApbcError(f"--tile is {args.tile}; give at least 128")
+    micrographs = find_micrographs(args.micrographs)
+    ctfs = read_ctf(args.ctf) if args.ctf else None
+
+    from apbc.models.folder import load_model, read_card
+    from apbc.system.devices import select
+
+    read_card(args.model)
+    device = select(args.gpu, mixed_precision=False)
+    model = load_model(args.model)
+    options = PickOptions(
+        threshold=model.threshold if args.threshold is None else args.threshold,
+        floor=args.floor,
+        formats=formats,
+        resume=args.resume,
+        pixel_size=args.pixel_size,
+        tile=args.tile,
+    )
+    outcome = pick(model, micrographs, args.out, options, device.name, ctfs)
+    logger.info(
+        "picked %d particles (of %d candidates) on %d micrographs; wrote %s",
+        sum(outcome.exported.values()),
+        sum(outcome.candidates.values()),
+        len(outcome.candidates),
+        args.out,
+    )
+    empty = [name for name, n in outcome.exported.items() if n == 0]
+    if empty:
+        logger.info(
+            "no particle on %d micrographs (%s%s)",
+            len(empty),
+            ", ".join(empty[:3]),
+            ", ..." if len(empty) > 3 else "",
+        )
+    if outcome.failed:
+        name, reason = next(iter(outcome.failed.items()))
+        logger.error(
+            "%d of %d micrographs failed, such as %s: %s; all are in %s",
+            len(outcome.failed),
+            len(micrographs),
+            name,
+            reason,
+            args.out / "failed.csv",
+        )
+        if len(outcome.failed) > args.max_failed * len(micrographs):
+            return SOME_FAILED
+    return 0
