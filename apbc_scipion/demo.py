@@ -127,7 +127,7 @@ def find_data(args, out):
 
 
 def read_settings(args, data):
-    """Settings of the workflow for a folder of data.
+    """Return the settings of the workflow for a folder of data.
 
     Raises
     ------

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 # Shares of the diameter between which the blind picker looks: blobs are smaller than particles.
 LOG_DIAMETERS = (0.6, 1.0)
 # Pixels along the particle's diameter in the images that are classified.
-CLASS_PIXELS = 20
+CLASS_PIXELS = 28
 
 
 class WorkflowError(Exception):

@@ -119,8 +119,8 @@ class ApbcProtEvaluate(EMProtocol, ApbcProtBase):
                 "There is nothing to compare: the %d micrographs with reference coordinates "
                 "all trained the model." % len(left_out)
                 if left_out
-                else "There is nothing to compare: no micrograph has both reference coordinates and "
-                "a place in the picked set. Names of micrographs must agree."
+                else "There is nothing to compare: no micrograph has both reference "
+                "coordinates and a place in the picked set. Names of micrographs must agree."
             )
         found, _ = convert.collect_points(picks.iterItems(), 1.0, index, score=True)
         convert.write_coordinates(truth, self._getExtraPath("reference"))

@@ -151,7 +151,7 @@ class ApbcProtScreen(EMProtocol, ApbcProtBase):
                 continue
             output = self._createSetOfParticles(suffix)
             output.copyInfo(particles)
-            for particle, score in zip(particles.iterItems(), scores):  # noqa: B905
+            for particle, score in zip(particles.iterItems(), scores):
                 if (score >= threshold) != wanted:
                     continue
                 item = particle.clone()
