@@ -78,9 +78,13 @@ if ! "$VENV/bin/python" -m pip --version > /dev/null 2>&1; then
     fi
 fi
 say "installing Scipion, its Relion plugin and apbc (a few minutes the first time)"
-# In one go, so that pip finds versions that fit Scipion's.
-"$VENV/bin/python" -m pip install -q --no-input --disable-pip-version-check \
-    "$SCIPION_APP" "$RELION_PLUGIN" -e ".[engine,dev]"
+pip=("$VENV/bin/python" -m pip --disable-pip-version-check --no-input)
+"${pip[@]}" install -q "$SCIPION_APP" "$RELION_PLUGIN"
+# What Scipion pins is told to pip as a constraint: it would spend many minutes to find it out.
+"${pip[@]}" freeze \
+    | grep -iE '^(numpy|scipy|scikit-image|matplotlib|pillow|tifffile|mrcfile)==' \
+    > "$VENV/scipion-pins.txt"
+"${pip[@]}" install -q -c "$VENV/scipion-pins.txt" -e ".[engine,dev]"
 
 # --- Scipion's configuration ------------------------------------------------------------------
 say "configuring Scipion in .scipion"

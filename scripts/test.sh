@@ -9,5 +9,5 @@ ruff check .
 ruff format --check .
 mypy
 # Scipion's Python may be 3.8; the engine's is newer.
-vermin --no-tips --quiet -t=3.8- --eval-annotations apbc_scipion setup.py apbc/__init__.py
+vermin --no-tips --violations -t=3.8- --eval-annotations apbc_scipion setup.py apbc/__init__.py
 python -m pytest "$@" < /dev/null
