@@ -27,7 +27,7 @@ from apbc.dataset.labels import (
 from apbc.dataset.split import NAMES, TRAIN, split_labels
 from apbc.dataset.store import DatasetWriter
 from apbc.errors import ApbcError
-from apbc.io.ctf import Ctf, read_ctf
+from apbc.io.ctf import read_ctf
 from apbc.io.files import atomic_path
 from apbc.io.images import MicrographInfo, micrograph_info, pixel_size_of, read_micrograph
 from apbc.io.particles import ParticleTable
@@ -152,8 +152,8 @@ def from_micrographs(
     names = [path.stem for path in paths if path.stem in labels.positions]
     if not names:
         raise ApbcError(
-            f"none of the {len(paths)} micrographs ({paths[0].name}, ...) has labels, which are for "
-            f"{', '.join(missing[:3]) or 'none'}; file names must agree but for the suffix"
+            f"none of the {len(paths)} micrographs ({paths[0].name}, ...) has labels, which are "
+            f"for {', '.join(missing[:3]) or 'none'}; file names must agree but for the suffix"
         )
     if missing:
         logger.warning(
@@ -293,7 +293,8 @@ def from_stacks(
                     if table.coordinates is not None:
                         xy = table.coordinates[picked]
                     rows.add(kind, -1, xy, np.zeros((n, 2)), np.ones(n, bool))
-                    stems = [Path(table.micrograph_names[j]).stem for j in picked] if names else []
+                    own = table.micrograph_names or []
+                    stems = [Path(own[j]).stem for j in picked] if own else []
                     owners += [index[stem] for stem in stems] or [0] * n
                     kinds += [kind] * n
             by = options.split_by if names else "particle"
@@ -335,7 +336,7 @@ def stack_chunks(
     ApbcError
         If a stack is missing or has fewer particles than the star file says.
     """
-    indices, paths = table.image_names
+    indices, paths = table.images
     sizes = table.pixel_sizes
     stacks = np.array([str(path) for path in paths])
     order = chosen[np.lexsort((indices[chosen], stacks[chosen]))]
@@ -370,14 +371,14 @@ def _check_inside(info: MicrographInfo, labels: Labels) -> None:
         xy = labels.of(info.name, kind)
         if not np.isfinite(xy).all():
             raise ApbcError(
-                f"a {KIND_NAMES[kind]} coordinate of micrograph {info.name} is not a number; mend it"
+                f"a {KIND_NAMES[kind]} coordinate of {info.name} is not a number; mend it"
             )
         outside = (xy < -0.5).any(axis=1) | (xy[:, 0] > cols - 0.5) | (xy[:, 1] > rows - 0.5)
         if outside.any():
             x, y = xy[outside][0]
             raise ApbcError(
-                f"{outside.sum()} of {len(xy)} {KIND_NAMES[kind]} coordinates lie outside micrograph "
-                f"{info.name} of {cols} x {rows} pixels (such as x {x:g}, y {y:g}); were they picked "
+                f"{outside.sum()} of {len(xy)} {KIND_NAMES[kind]} coordinates lie outside "
+                f"micrograph {info.name} of {cols} x {rows} pixels (such as x {x:g}, y {y:g}); were they picked "
                 "on micrographs of another binning?"
             )
 
@@ -432,7 +433,7 @@ def _provenance(
     sources: dict[str, str],
     micrographs: dict[str, Any],
 ) -> dict[str, Any]:
-    """What went into a data set, for its JSON record."""
+    """Tell what went into a data set, for its JSON record."""
     import h5py
     import scipy
 

@@ -93,7 +93,7 @@ def from_particle_images(
     if side <= diameter:
         raise ApbcError(
             f"the particle images are {box * pixel_size:.0f} Å wide and the particle is "
-            f"{preprocessing.diameter:.0f} Å; extract with a larger box or give a smaller --diameter"
+            f"{preprocessing.diameter:.0f} Å; extract with a larger box or give a smaller diameter"
         )
     sign = -1.0 if stack_contrast == "white" else 1.0
     radius = np.hypot(*(np.indices((side, side)) - side // 2))

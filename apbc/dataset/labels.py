@@ -50,7 +50,7 @@ class Labels:
         return self.positions.get(name, {}).get(kind, np.empty((0, 2)))
 
     def total(self, kind: int) -> int:
-        """Number of positions of one kind."""
+        """Count the positions of one kind."""
         return sum(len(kinds.get(kind, ())) for kinds in self.positions.values())
 
 

@@ -178,6 +178,7 @@ class Dataset:
         self.provenance = json.loads(self._file.attrs["provenance"])
 
     def __enter__(self) -> Dataset:
+        """Give the data set itself."""
         return self
 
     def __exit__(
@@ -186,6 +187,7 @@ class Dataset:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        """Close the file."""
         self._file.close()
 
     def crops(self, positions: npt.NDArray[np.integer]) -> FloatImage:

@@ -22,8 +22,6 @@ class Calibration:
         ``P = 1 / (1 + exp(-(slope * score + offset)))``; slope above zero.
     method : str
         How it was fitted.
-    labelled_share : float or None
-        Estimated share of the particles that carry a good label.
     examples : int
         Examples that it was fitted on.
     """
@@ -31,7 +29,6 @@ class Calibration:
     slope: float = 1.0
     offset: float = 0.0
     method: str = "none"
-    labelled_share: float | None = None
     examples: int = 0
 
     def probability(self, scores: npt.NDArray[Any]) -> FloatArray:

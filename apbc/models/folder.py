@@ -83,7 +83,7 @@ def join(members: list[keras.Model], arch: Architecture) -> keras.Model:
 
 
 def members_of(network: keras.Model) -> list[keras.Model]:
-    """The members that `join` put together, for further training."""
+    """Take apart what `join` put together, for further training."""
     return [layer for layer in network.layers if layer.name.startswith("member_")]
 
 
@@ -110,7 +110,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     path = folder / CARD_FILE
     if not path.is_file():
         raise ApbcError(
-            f"{folder} is no apbc model: it has no {CARD_FILE}; give the folder that apbc train wrote"
+            f"{folder} is no apbc model: it has no {CARD_FILE}; give a folder of apbc train"
         )
     try:
         card = json.loads(path.read_text())

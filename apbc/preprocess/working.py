@@ -50,6 +50,7 @@ class Preprocessing:
     phase_flipped: bool = False
 
     def __post_init__(self) -> None:
+        """Refuse what cannot be."""
         if not (np.isfinite(self.diameter) and self.diameter > 0):
             raise ApbcError(
                 f"The particle diameter is {self.diameter} Å; give one above 0 with --diameter."
@@ -106,7 +107,8 @@ class Preprocessing:
         ApbcError
             If the phases are to be flipped and no CTF is given.
         """
-        shape = resampled_shape(image.shape, pixel_size, self.pixel_size)
+        rows, cols = image.shape
+        shape = resampled_shape((rows, cols), pixel_size, self.pixel_size)
         pixels = fourier_resample(image, shape)
         if self.phase_flipped:
             if ctf is None:
@@ -121,7 +123,7 @@ class Preprocessing:
         pixels = normalise(pixels, self.clip)
         if self.contrast == "light":
             pixels = -pixels
-        scale = (shape[1] / image.shape[1], shape[0] / image.shape[0])
+        scale = (shape[1] / cols, shape[0] / rows)
         return WorkingImage(pixels, scale)
 
 

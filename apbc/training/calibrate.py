@@ -7,7 +7,7 @@ import logging
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
-from scipy.special import expit, log_expit
+from scipy.special import log_expit
 
 from apbc.models.calibration import Calibration
 
@@ -16,64 +16,57 @@ logger = logging.getLogger(__name__)
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
-FEWEST_LABELLED = 15  # of the candidates, for the fit with unlabelled ones
+FEWEST_CANDIDATES = 100  # and as many decoys, for a fit with them
 SLOPE_SPREAD = 1.0  # standard deviation of the log slope's prior
-TINY = 1e-12
 
 
-def from_candidates(scores: FloatArray, good: BoolArray, bad: BoolArray) -> Calibration | None:
-    """Calibrate with candidates of held-out micrographs, most of them unlabelled.
+def from_decoys(scores: FloatArray, decoys: FloatArray) -> Calibration | None:
+    """Calibrate with the candidates of held-out micrographs and of their negatives.
 
-    A candidate of score s is a particle with probability ``p(s) = expit(a s + b)``.
-    It carries a good label with probability ``c p(s)`` and a bad one with
-    probability ``d (1 - p(s))``: labels are a random share c of the particles and d
-    of the others, the assumption of Elkan and Noto (KDD 2008,
-    doi:10.1145/1401890.1401920). The four unknowns are found together by maximum
-    likelihood, so that the share of particles among the unlabelled is estimated
-    and not assumed. A weak prior keeps the slope near one where labels are few.
+    Most particles of a micrograph carry no label, so labels cannot tell how many
+    of the candidates are false. A micrograph with its sign turned can: it has the
+    same noise and no dark particle, so its candidates, the decoys, are all false.
+    Per score s there are ``k`` times as many false candidates as decoys (k is below
+    one, because particles take up room), and a candidate is a particle with
+    probability ``p(s) = expit(a s + b)``; so of candidates and decoys together the
+    share ``q / (1 + q)``, ``q = k (1 + exp(a s + b))``, are candidates. k, a and b
+    are found together by maximum likelihood, which makes the share of particles an
+    estimate and not an assumption. The idea is that of target and decoy searches
+    in proteomics (Elias and Gygi 2007, doi:10.1038/nmeth1019).
 
     Parameters
     ----------
     scores : ndarray, shape (n,)
-        Mean logits of the candidates.
-    good, bad : ndarray of bool, shape (n,)
-        Whether a good or a bad label lies at the candidate.
+        Mean logits of the candidates, down to scores that no particle has.
+    decoys : ndarray, shape (m,)
+        Mean logits of the candidates of the same micrographs with turned sign.
 
     Returns
     -------
     Calibration or None
-        None where there are too few labelled candidates.
+        None where there are too few of either.
     """
-    if good.sum() < FEWEST_LABELLED or len(scores) - good.sum() < FEWEST_LABELLED:
+    if min(len(scores), len(decoys)) < FEWEST_CANDIDATES:
         return None
-    good = good.astype(bool)
-    bad = bad.astype(bool) & ~good
-    neither = ~good & ~bad
+    together = np.concatenate([scores, decoys])
+    is_candidate = np.arange(len(together)) < len(scores)
 
     def loss(unknown: FloatArray) -> float:
-        log_slope, offset, c, d = unknown
-        z = np.exp(log_slope) * scores + offset
-        log_c, log_d = log_expit(c), log_expit(d)
-        rest = 1 - np.exp(log_c) * expit(z) - np.exp(log_d) * expit(-z)
-        likelihood = (
-            (log_c + log_expit(z[good])).sum()
-            + (log_d + log_expit(-z[bad])).sum()
-            + np.log(np.maximum(rest[neither], TINY)).sum()
-        )
+        log_k, log_slope, offset = unknown
+        log_odds = log_k + np.logaddexp(0, np.exp(log_slope) * together + offset)
+        likelihood = np.where(is_candidate, log_expit(log_odds), log_expit(-log_odds)).sum()
         return float(-likelihood + 0.5 * (log_slope / SLOPE_SPREAD) ** 2)
 
-    starts = [(0.0, offset, c, -2.0) for offset in (-2.0, 0.0, 2.0) for c in (-1.5, 0.0, 1.5)]
+    starts = [(-1.0, 0.0, offset) for offset in (-3.0, 0.0, 3.0)]
     fits = [
         minimize(loss, start, method="Nelder-Mead", options={"maxiter": 4000}) for start in starts
     ]
-    best = min(fits, key=lambda fit: fit.fun)
-    log_slope, offset, c, _ = best.x
+    _, log_slope, offset = min(fits, key=lambda fit: fit.fun).x
     return Calibration(
         slope=float(np.exp(log_slope)),
         offset=float(offset),
-        method="candidates of held-out micrographs",
-        labelled_share=float(expit(c)),
-        examples=len(scores),
+        method="candidates and decoys of held-out micrographs",
+        examples=len(together),
     )
 
 

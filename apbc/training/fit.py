@@ -24,7 +24,6 @@ from apbc.training.samples import Samples
 logger = logging.getLogger(__name__)
 
 IntArray = npt.NDArray[np.int64]
-FINE_TUNING_RATE = 0.2  # of the usual learning rate, when going on from a model
 WEIGHT_DECAY = 1e-3
 
 
@@ -60,7 +59,7 @@ class FitPlan:
     epochs, batch_size, seed : int
     learning_rate : float
     start : keras.Model or None
-        Network whose weights are the start, for fine-tuning.
+        Network whose weights are the start.
     name : str
         For the log and for the folder of its checkpoint.
     """
@@ -125,12 +124,11 @@ def fit(dataset: Dataset, plan: FitPlan, checkpoints: Path) -> Fitted:
 
 
 def _compiled(plan: FitPlan, steps: int) -> keras.Model:
-    """A new network, ready to be fitted."""
+    """Make a new network, ready to be fitted."""
     network = plan.architecture.build()
     rate: Any = plan.learning_rate
     if plan.start is not None:
         network.set_weights(plan.start.get_weights())
-        rate *= FINE_TUNING_RATE
     if plan.architecture.decays:
         rate = keras.optimizers.schedules.CosineDecay(rate, max(1, plan.epochs * steps))
         optimizer = keras.optimizers.AdamW(rate, weight_decay=WEIGHT_DECAY)
@@ -140,6 +138,7 @@ def _compiled(plan: FitPlan, steps: int) -> keras.Model:
         optimizer=optimizer,
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
         weighted_metrics=[keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)],
+        jit_compile=False,  # XLA's convolutions are several times slower on a CPU
     )
     return network
 

@@ -15,7 +15,7 @@ BINS = 10
 def figures(
     probabilities: FloatArray, good: BoolArray, threshold: float = 0.5
 ) -> dict[str, float | int | None]:
-    """The table that Autopick-BC prints, and more.
+    """Take the figures of the table that Autopick-BC prints, and more.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def reliability(
 
 
 def calibration_error(probabilities: FloatArray, good: BoolArray) -> float:
-    """Expected calibration error: mean gap of `reliability`, weighted by counts."""
+    """Take the expected calibration error: the mean gap of `reliability`, by counts."""
     mean, share, counts = reliability(probabilities, good)
     return float((np.abs(mean - share) * counts).sum() / counts.sum())
 

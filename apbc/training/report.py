@@ -27,7 +27,6 @@ FloatArray = npt.NDArray[np.float64]
 
 INK, BLUE, ORANGE, GREY = "#222222", "#1f6fb2", "#d9822b", "#999999"
 SHEET_COLUMNS = 12
-FEWEST_IN_A_BIN = 5
 ROWS = (
     ("samples", "samples"),
     ("accuracy", "accuracy"),
@@ -154,31 +153,38 @@ def _precision_recall(axes: Axes, data: ReportData) -> None:
 
 
 def _reliability(axes: Axes, data: ReportData) -> None:
-    """Observed against promised: by candidates where labels allow it, else by crops."""
+    """Observed against promised share of good particles, among good and bad crops."""
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
-    share = data.calibration.labelled_share
-    if data.candidates is not None and share:
-        values = data.calibration.probability(data.candidates.scores)
-        mean, observed, counts = metrics.reliability(values, data.candidates.good)
-        observed = np.minimum(observed / share, 1.5)
-        title = f"Reliability on held-out micrographs\n(labelled share {share:.2f} divided out)"
-    else:
-        mean, observed, counts = metrics.reliability(data.probabilities, data.good)
-        title = f"Reliability, {data.part} split"
-    enough = counts >= FEWEST_IN_A_BIN
-    axes.plot(mean[enough], observed[enough], "o-", color=BLUE)
-    for x, y, n in zip(mean[enough], observed[enough], counts[enough], strict=True):
+    mean, observed, counts = metrics.reliability(data.probabilities, data.good)
+    axes.plot(mean, observed, "o-", color=BLUE)
+    for x, y, n in zip(mean, observed, counts, strict=True):
         axes.annotate(str(n), (x, y), textcoords="offset points", xytext=(4, -10), fontsize=7)
-    axes.set(title=title, xlabel="score", ylabel="observed share", xlim=(0, 1.02), ylim=(0, 1.25))
+    axes.set(
+        title=f"Reliability on labels, {data.part} split",
+        xlabel="score",
+        ylabel="share of good",
+        xlim=(0, 1.02),
+        ylim=(0, 1.05),
+    )
     _tidy(axes)
 
 
 def _histogram(axes: Axes, data: ReportData) -> None:
-    bins = np.linspace(0, 1, 26)
-    axes.hist(data.probabilities[data.good], bins, color=BLUE, alpha=0.7, label="good")
-    axes.hist(data.probabilities[~data.good], bins, color=ORANGE, alpha=0.7, label="bad")
-    axes.axvline(data.card["threshold"], color=INK, linewidth=1)
-    axes.set(title=f"Scores, {data.part} split", xlabel="score", ylabel="particles")
+    """Scores of labels and, where micrographs are held out, of their candidates and decoys."""
+    bins = np.linspace(0, 1, 26).tolist()
+    if data.candidates is not None:
+        promised = data.calibration.probability
+        axes.hist(promised(data.candidates.scores), bins, color="#cccccc", label="candidates")
+        axes.hist(
+            promised(data.candidates.decoys), bins, histtype="step", color=INK, label="decoys"
+        )
+    axes.hist(data.probabilities[data.good], bins, color=BLUE, alpha=0.7, label="good labels")
+    axes.hist(data.probabilities[~data.good], bins, color=ORANGE, alpha=0.7, label="bad labels")
+    axes.axvline(data.card["threshold"], color=INK, linewidth=1, linestyle=":")
+    top = max(1, int((data.probabilities[data.good] > 0).sum()))
+    axes.set(
+        title=f"Scores, {data.part} split", xlabel="score", ylabel="count", ylim=(0, 1.1 * top)
+    )
     axes.legend(frameon=False)
     _tidy(axes)
 
@@ -236,7 +242,7 @@ def _text(value: float | int | None) -> str:
 
 
 def page(data: ReportData, picture: bytes) -> str:
-    """The report as one HTML file with the picture inside."""
+    """Write the report as one HTML page with the picture inside."""
     card = data.card
     parts = list(card["metrics"])
     head = "".join(f"<th>{html.escape(p)}</th>" for p in parts)
@@ -246,14 +252,12 @@ def page(data: ReportData, picture: bytes) -> str:
         + "</tr>"
         for label, key in ROWS
     )
-    share = card["calibration"]["labelled_share"]
     facts = [
         f"{card['members']} network{'s' if card['members'] > 1 else ''} of architecture "
         f"{card['architecture']}, trained on {card['device']} in {card['seconds']:.0f} s",
         f"particle diameter {card['diameter']:g} Å, working pixel size {card['pixel_size']:.2f} Å",
         "phases flipped" if card["phase_flipped"] else "phases not flipped",
-        f"scores calibrated on: {card['calibration']['method']}"
-        + (f"; about {share:.0%} of the particles carry a good label" if share else ""),
+        f"scores calibrated on: {card['calibration']['method']}",
         "delivered weights were fitted again on all labels; the figures are those of the networks "
         "that saw the training split alone"
         if card["refitted"]
@@ -265,8 +269,8 @@ def page(data: ReportData, picture: bytes) -> str:
     image = base64.b64encode(picture).decode()
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>apbc training</title>"
-        "<style>body{font:15px/1.5 system-ui,sans-serif;color:#222;max-width:1100px;margin:2em auto;"
-        "padding:0 1em}table{border-collapse:collapse;margin:1em 0}th,td{padding:.25em .9em;"
+        "<style>body{font:15px/1.5 system-ui,sans-serif;color:#222;max-width:1100px;margin:2em "
+        "auto;padding:0 1em}table{border-collapse:collapse;margin:1em 0}th,td{padding:.25em .9em;"
         "border-bottom:1px solid #ddd;text-align:right}th:first-child{text-align:left}"
         "img{max-width:100%}</style></head><body><h1>Training report</h1>"
         f"<ul>{items}</ul><table><tr><th></th>{head}</tr>{body}</table>"

@@ -163,6 +163,7 @@ class Samples(PyDataset):
         self._balance()
 
     def __len__(self) -> int:
+        """Count the batches of an epoch."""
         return self._steps
 
     def start_at(self, epoch: int) -> None:
@@ -227,7 +228,7 @@ class Samples(PyDataset):
         return x, y, (int(first[0]), int(first[1]))
 
     def _draw(self) -> IntArray:
-        """Samples of one epoch; the kinds are mixed by `SHARES`."""
+        """Draw the samples of one epoch; the kinds are mixed by `SHARES`."""
         if not self._augment:
             return np.arange(len(self._positions))
         rng = np.random.default_rng([self._seed, self._epoch])

@@ -39,7 +39,7 @@ from apbc.picking.peaks import find_peaks
 from apbc.picking.score_map import middle_scores, score_map
 from apbc.system.devices import Device
 from apbc.training import calibrate, metrics
-from apbc.training.fit import Fitted, FitPlan, fit, open_checkpoints
+from apbc.training.fit import FitPlan, Fitted, fit, open_checkpoints
 from apbc.training.report import ReportData, write_report
 
 logger = logging.getLogger(__name__)
@@ -51,6 +51,9 @@ LABEL_RADIUS = 0.25  # a candidate within this many diameters of a label has it
 LOWEST_SCORE = -8.0  # logit of the lowest candidate that calibration sees
 SCORE_BATCH = 256
 DEFAULT_THRESHOLD = 0.5
+FINE_TUNING_RATE = 0.2  # of the usual learning rate, when going on from a model
+REFIT_RATE = 0.4  # of the usual learning rate, when the weights are refitted on all labels
+REFIT_EPOCHS = 0.4  # of the epochs that were best on the split
 
 
 @dataclass(frozen=True)
@@ -68,11 +71,20 @@ class TrainingOptions:
 
 @dataclass
 class Candidates:
-    """Candidates of held-out micrographs and the labels at them."""
+    """Scores of the candidates of held-out micrographs.
+
+    Attributes
+    ----------
+    scores : ndarray, shape (n,)
+    good : ndarray of bool, shape (n,)
+        Whether a good label lies at the candidate.
+    decoys : ndarray, shape (m,)
+        Scores of the candidates of the same micrographs with turned sign.
+    """
 
     scores: FloatArray
     good: npt.NDArray[np.bool_]
-    bad: npt.NDArray[np.bool_]
+    decoys: FloatArray
 
 
 def train(
@@ -82,8 +94,8 @@ def train(
 
     First the networks learn from the training split; validation stops them and
     calibrates their scores, and all figures are taken. Then, unless told
-    otherwise, the delivered weights are fitted again on all labels for as many
-    epochs as were best.
+    otherwise, the networks learn on from all labels for a while, and the calibration
+    is taken again from all held-out micrographs.
 
     Parameters
     ----------
@@ -130,8 +142,10 @@ def train(
         part: metrics.figures(values, _is_good(dataset, _labelled(dataset)[part]))
         for part, values in probabilities.items()
     }
+    test_calibration = calibration
     if options.refit:
-        network = _refit(dataset, arch, options, starts, members, checkpoints)
+        network = _refit(dataset, arch, options, members, checkpoints)
+        calibration = _calibration_of_all(candidates) or calibration
 
     card: dict[str, Any] = {
         "apbc_version": __version__,
@@ -170,7 +184,7 @@ def train(
             part=_report_part(probabilities),
             positions=_labelled(dataset)[_report_part(probabilities)],
             candidates=candidates.get(TEST) or candidates.get(VALIDATION),
-            calibration=calibration,
+            calibration=test_calibration,
         ),
         dataset,
     )
@@ -207,11 +221,12 @@ def _starts(
             f"train with --architecture {model.architecture.name}"
         )
     theirs, ours = model.preprocessing, dataset.preprocessing
-    if (theirs.diameter_pixels, theirs.phase_flipped) != (ours.diameter_pixels, ours.phase_flipped):
-        raise ApbcError(
-            f"{start} was trained {'with' if theirs.phase_flipped else 'without'} phase flipping and "
-            "the data set is the other way; make the data set to match"
-        )
+    for what in ("diameter_pixels", "high_pass_sigma", "clip", "phase_flipped"):
+        if getattr(theirs, what) != getattr(ours, what):
+            raise ApbcError(
+                f"{start} was trained with {what} {getattr(theirs, what)} and {dataset.path} has "
+                f"{getattr(ours, what)}; make the data set in the same way"
+            )
     found = members_of(model.network)
     return [found[i % len(found)] for i in range(n)]
 
@@ -233,7 +248,8 @@ def _plan(
         epochs=options.epochs or arch.epochs,
         batch_size=options.batch_size,
         seed=options.seed * 1000 + member,
-        learning_rate=options.learning_rate or arch.learning_rate,
+        learning_rate=(options.learning_rate or arch.learning_rate)
+        * (FINE_TUNING_RATE if start is not None else 1.0),
         start=start,
         name=name,
     )
@@ -243,17 +259,21 @@ def _refit(
     dataset: Dataset,
     arch: Architecture,
     options: TrainingOptions,
-    starts: Sequence[keras.Model | None],
     members: Sequence[Fitted],
     checkpoints: Path,
 ) -> keras.Model:
-    """Network fitted on all labels, for the epochs that were best on the split."""
+    """Network that went on from the split's weights with all labels.
+
+    It stays close to the network of the split, so that the calibration holds.
+    """
     fitted = []
     for i, member in enumerate(members):
-        plan = _plan(dataset, arch, options, i, starts[i], f"all_{i + 1}")
+        plan = _plan(dataset, arch, options, i, None, f"all_{i + 1}")
+        plan.start = member.network
+        plan.learning_rate *= REFIT_RATE
         plan.training = dataset.crops_of(None, ALL_KINDS)
         plan.validation = np.empty(0, np.int64)
-        plan.epochs = member.best_epoch
+        plan.epochs = max(1, round(REFIT_EPOCHS * member.best_epoch))
         fitted.append(fit(dataset, plan, checkpoints).network)
     return join(fitted, arch)
 
@@ -265,14 +285,22 @@ def _calibrate(
     candidates = held_out_candidates(dataset, network, arch)
     found = None
     if VALIDATION in candidates:
-        c = candidates[VALIDATION]
-        found = calibrate.from_candidates(c.scores, c.good, c.bad)
+        found = calibrate.from_decoys(candidates[VALIDATION].scores, candidates[VALIDATION].decoys)
     if found is None:
         logger.info("scores are calibrated on good and bad crops alone")
         positions = dataset.crops_of(VALIDATION, (GOOD, BAD))
         scores = crop_scores(dataset, network, arch, positions)
         found = calibrate.from_crops(scores, _is_good(dataset, positions))
     return found, candidates
+
+
+def _calibration_of_all(candidates: dict[int, Candidates]) -> Calibration | None:
+    """Calibration on every held-out micrograph, for weights refitted on all labels."""
+    if not candidates:
+        return None
+    scores = np.concatenate([c.scores for c in candidates.values()])
+    decoys = np.concatenate([c.decoys for c in candidates.values()])
+    return calibrate.from_decoys(scores, decoys)
 
 
 def held_out_candidates(
@@ -283,23 +311,26 @@ def held_out_candidates(
     parts: dict[int, list[Candidates]] = {}
     for name in dataset.image_names:
         pixels = dataset.image(name)
-        xy, scores = find_peaks(
-            score_map(network, arch, pixels), pixels.shape, diameter, LOWEST_SCORE
-        )
+        xy, scores = _candidates(network, arch, pixels, diameter)
+        _, decoys = _candidates(network, arch, -pixels, diameter)
         owner = dataset.micrograph_names.index(name)
-        at = {}
-        for kind in (GOOD, BAD):
-            labels = dataset.working[(dataset.micrograph == owner) & (dataset.kind == kind)]
-            at[kind] = _nearest_only(xy, labels.astype(float), LABEL_RADIUS * diameter)
-        parts.setdefault(dataset.split_of_micrograph(name), []).append(
-            Candidates(scores, at[GOOD], at[BAD])
-        )
+        labels = dataset.working[(dataset.micrograph == owner) & (dataset.kind == GOOD)]
+        good = _nearest_only(xy, labels.astype(float), LABEL_RADIUS * diameter)
+        part = dataset.split_of_micrograph(name)
+        parts.setdefault(part, []).append(Candidates(scores, good, decoys))
     return {
         part: Candidates(
-            *(np.concatenate([getattr(c, f) for c in found]) for f in ("scores", "good", "bad"))
+            *(np.concatenate([getattr(c, f) for c in found]) for f in ("scores", "good", "decoys"))
         )
         for part, found in parts.items()
     }
+
+
+def _candidates(
+    network: keras.Model, arch: Architecture, pixels: npt.NDArray[np.float32], diameter: float
+) -> tuple[FloatArray, FloatArray]:
+    """Positions in working pixels and scores of all candidates of a working image."""
+    return find_peaks(score_map(network, arch, pixels), pixels.shape, diameter, LOWEST_SCORE)
 
 
 def _nearest_only(xy: FloatArray, labels: FloatArray, radius: float) -> npt.NDArray[np.bool_]:
@@ -321,7 +352,7 @@ def _is_good(dataset: Dataset, positions: npt.NDArray[np.integer]) -> npt.NDArra
 
 
 def _report_part(probabilities: dict[str, FloatArray]) -> str:
-    """The last split that has crops: test, where there is one."""
+    """Name the last split that has crops: test, where there is one."""
     return next((name for name in reversed(NAMES) if len(probabilities[name])), NAMES[TRAIN])
 
 
