@@ -1,8 +1,8 @@
 """Scipion plugin of apbc: recycle good and bad 2D classes into a particle picker."""
 
 import pwem
-from apbc import __version__
 
+from apbc import __version__
 from apbc_scipion import engine, install
 from apbc_scipion.constants import APBC_ENV_ACTIVATION, URL
 

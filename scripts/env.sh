@@ -1,6 +1,8 @@
-# Source this from the repository's root (". scripts/env.sh") to use the virtual environment, with
+# Source this from the repository's root (". scripts/env.sh") in bash, for the virtual environment, with
 # Scipion's home in .scipion and Scipion's own Python as the engine.
 
+# Another Scipion that the caller uses must not lend this one its settings.
+unset "${!SCIPION@}" PYTHONPATH
 APBC_ROOT=$PWD
 export PATH="$APBC_ROOT/.venv/bin:$PATH"
 export SCIPION_HOME="$APBC_ROOT/.scipion"
