@@ -26,10 +26,11 @@ from apbc_scipion.protocols import (
 
 logger = logging.getLogger(__name__)
 
-# Shares of the diameter between which the blind picker looks: blobs are smaller than particles.
-LOG_DIAMETERS = (0.6, 1.0)
+# Shares of the diameter between which the blind picker looks. It is to pick too much: what is no
+# particle then gets classes of its own.
+LOG_DIAMETERS = (0.8, 1.2)
 # Pixels along the particle's diameter in the images that are classified.
-CLASS_PIXELS = 28
+CLASS_PIXELS = 20
 
 
 class WorkflowError(Exception):
@@ -66,7 +67,7 @@ class Settings:
     epochs: int = 0
     classes: int = 12
     iterations: int = 15
-    logThreshold: float = 1.0
+    logThreshold: float = 0.0
     seed: int = 1
     edge: float = 0.0
     voltage: float = 300.0

@@ -108,9 +108,7 @@ class TestFiles(unittest.TestCase):
 
     def test_scale_is_applied_and_rounding_comes_last(self):
         index = convert.MicrographIndex([micrograph(1, "a.mrc")])
-        points, _ = convert.collect_points(
-            [coordinate(micrograph(1, "a.mrc"), 3, 5)], 0.5, index
-        )
+        points, _ = convert.collect_points([coordinate(micrograph(1, "a.mrc"), 3, 5)], 0.5, index)
         self.assertEqual(points, {"a": [(1.5, 2.5)]})
         self.assertEqual([convert.nearest(v) for v in (1.5, 2.5, 2.4, -0.5)], [2, 3, 2, 0])
 
@@ -138,9 +136,7 @@ class TestFiles(unittest.TestCase):
         self.assertEqual(convert.read_failed(self.path("failed.csv")), {})
         with open(self.path("failed.csv"), "w") as handle:
             handle.write('micrograph,reason\nlinks/a.mrc,"truncated, 12 bytes"\n')
-        self.assertEqual(
-            convert.read_failed(self.path("failed.csv")), {"a": "truncated, 12 bytes"}
-        )
+        self.assertEqual(convert.read_failed(self.path("failed.csv")), {"a": "truncated, 12 bytes"})
 
     def test_ctf_star(self):
         mics = [micrograph(1, "a.mrc"), micrograph(2, "b.mrc")]
@@ -195,4 +191,3 @@ class TestFiles(unittest.TestCase):
         with self.assertRaises(FileNotFoundError) as caught:
             convert.link_micrograph(micrograph(1, "gone.mrc"), "gone", self.folder)
         self.assertIn("gone.mrc", str(caught.exception))
-

@@ -1,0 +1,403 @@
+"""Every protocol of the plugin, launched in a real project on small made-up micrographs."""
+
+import json
+import os
+import shutil
+import tempfile
+
+import mrcfile
+import numpy as np
+from pwem.objects import Class2D, SetOfCoordinates
+from pwem.protocols import ProtImportMicrographs
+from pyworkflow.protocol import MODE_RESUME
+from pyworkflow.tests import BaseTest, setupTestProject
+
+from apbc_scipion.constants import SCORE
+from apbc_scipion.protocols import (
+    ApbcProtCreateTrainingSet,
+    ApbcProtEvaluate,
+    ApbcProtImportModel,
+    ApbcProtPick,
+    ApbcProtScreen,
+    ApbcProtTrain,
+)
+from apbc_scipion.protocols.protocol_create_training_set import CLASSES, COORDINATES, PARTICLES
+from apbc_scipion.protocols.protocol_screen import MICROGRAPHS, STACKS
+from apbc_scipion.tests import common
+
+
+class ProtocolTest(BaseTest):
+    """A project with micrographs, labels, a training set and a model, made once."""
+
+    @classmethod
+    def setUpClass(cls):
+        setupTestProject(cls)
+        cls.folder = tempfile.mkdtemp(prefix="apbc-protocols-")
+        cls.points = common.write_micrographs(os.path.join(cls.folder, "mics"))
+        cls.protMics = common.import_micrographs(cls, os.path.join(cls.folder, "mics", "*.mrc"))
+        cls.protCoords = {
+            kind: common.import_coordinates(
+                cls, cls.protMics, cls.points[kind], cls.path(kind + ".sqlite"), kind
+            )
+            for kind in ("good", "bad")
+        }
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.folder)
+
+    @classmethod
+    def path(cls, *names):
+        return os.path.join(cls.folder, *names)
+
+    @classmethod
+    def newDataset(cls, **values):
+        values.setdefault("inputType", COORDINATES)
+        values.setdefault("particleDiameter", common.DIAMETER)
+        return cls.newProtocol(ApbcProtCreateTrainingSet, **values)
+
+    @classmethod
+    def datasetFromCoordinates(cls, **values):
+        protocol = cls.newDataset(**values)
+        protocol.goodCoordinates.append(common.pointer(cls.protCoords["good"], "outputCoordinates"))
+        protocol.badCoordinates.append(common.pointer(cls.protCoords["bad"], "outputCoordinates"))
+        return protocol
+
+    @classmethod
+    def link(cls, protocol, parameter, source, output):
+        getattr(protocol, parameter).set(source)
+        getattr(protocol, parameter).setExtended(output)
+
+    def launchRed(self, protocol):
+        """Launch a protocol that must fail, and return its error."""
+        self.proj.launchProtocol(protocol, wait=True)
+        self.assertTrue(protocol.isFailed(), "the protocol should have failed")
+        return protocol.getErrorMessage()
+
+
+class TestCreateTrainingSet(ProtocolTest):
+    """The three kinds of input and what is refused."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.protParticles = {
+            kind: common.import_particles(
+                cls,
+                common.crop_particles(cls.protMics, cls.points[kind], cls.path(kind + "_p.sqlite")),
+                kind + " particles",
+            )
+            for kind in ("good", "bad")
+        }
+
+    def check(self, protocol, micrographs):
+        self.launchProtocol(protocol)
+        dataset = protocol.outputDataset
+        self.assertEqual(dataset.getCounts(), (120, 120))
+        self.assertEqual(dataset.getMicrographs(), micrographs)
+        self.assertEqual(dataset.getDiameter(), common.DIAMETER)
+        self.assertTrue(os.path.exists(self.proj.getPath(dataset.getPath())))
+        self.assertIn("120", "\n".join(protocol.summary()))
+
+    def test_coordinates(self):
+        self.check(self.datasetFromCoordinates(), 5)
+
+    def particles(self, **values):
+        protocol = self.newDataset(inputType=PARTICLES, **values)
+        for kind in ("good", "bad"):
+            getattr(protocol, kind + "Particles").append(
+                common.pointer(self.protParticles[kind], "outputParticles")
+            )
+        return protocol
+
+    def test_particles_on_given_micrographs(self):
+        protocol = self.particles()
+        self.link(protocol, "inputMicrographs", self.protMics, "outputMicrographs")
+        self.assertEqual(protocol.warnings(), [])
+        self.check(protocol, 5)
+
+    def test_particles_from_stacks(self):
+        protocol = self.particles()
+        self.assertIn("stacks", protocol.warnings()[0])
+        self.check(protocol, 0)
+
+    def test_classes(self):
+        source = self.protParticles["good"]
+        classes = source._createSetOfClasses2D(common.pointer(source, "outputParticles"))
+        for classId, kind in ((1, "good"), (2, "bad"), (3, "good")):
+            item = Class2D(objId=classId)
+            item.copyInfo(source.outputParticles)
+            classes.append(item)
+            for particle in self.protParticles[kind].outputParticles:
+                particle = particle.clone()
+                particle.setObjId(None)
+                item.append(particle)
+            classes.update(item)
+        source._defineOutputs(outputClasses=classes)
+        source._store()
+        self.proj.mapper.commit()
+
+        def new(good, bad):
+            protocol = self.newDataset(inputType=CLASSES, goodClasses=good, badClasses=bad)
+            self.link(protocol, "inputClasses", source, "outputClasses")
+            self.link(protocol, "inputMicrographs", self.protMics, "outputMicrographs")
+            return protocol
+
+        for good, bad, word in (
+            ("1", "1-2", "good and bad at once"),
+            ("1,7", "2", "no class 7"),
+            ("", "2", "no good classes"),
+            ("1", "x", "not a class id"),
+        ):
+            self.assertIn(word, "\n".join(new(good, bad).validate()))
+        self.check(new("1", "2"), 5)
+
+    def test_refused(self):
+        errors = self.newDataset().validate()
+        self.assertIn("no good coordinates", "\n".join(errors))
+        self.assertIn(
+            "4 pixels", "\n".join(self.datasetFromCoordinates(particleDiameter=10).validate())
+        )
+        few = common.import_coordinates(
+            self, self.protMics, {"mic_00": [(50, 50), (90, 90)]}, self.path("few.sqlite"), "few"
+        )
+        protocol = self.newDataset()
+        protocol.goodCoordinates.append(
+            common.pointer(self.protCoords["good"], "outputCoordinates")
+        )
+        protocol.badCoordinates.append(common.pointer(few, "outputCoordinates"))
+        self.assertIn("only 2 bad particles", "\n".join(protocol.validate()))
+
+
+class TestModelProtocols(ProtocolTest):
+    """Training, importing, picking, screening and evaluating with one model."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.protDataset = cls.datasetFromCoordinates()
+        cls.launchProtocol(cls.protDataset)
+        cls.protTrain = cls.newProtocol(ApbcProtTrain, useGpu=False, epochs=1)
+        cls.link(cls.protTrain, "inputDataset", cls.protDataset, "outputDataset")
+        cls.launchProtocol(cls.protTrain)
+        cls.model = cls.protTrain.outputModel
+
+    def newPick(self, protMics=None, **values):
+        protocol = self.newProtocol(ApbcProtPick, useGpu=False, **values)
+        self.link(protocol, "inputMicrographs", protMics or self.protMics, "outputMicrographs")
+        self.link(protocol, "inputModel", self.protTrain, "outputModel")
+        return protocol
+
+    # ------------------------------ models -------------------------------------
+    def test_train(self):
+        self.assertEqual(self.model.getDiameter(), common.DIAMETER)
+        self.assertEqual(self.model.getDevice(), "cpu")
+        self.assertTrue(self.model.isRefitted())
+        self.assertTrue(self.model.getHeldOutFigures())
+        summary = "\n".join(self.protTrain.summary())
+        self.assertIn("kept aside", summary)
+        self.assertNotIn("WARNING", summary)
+        self.assertIn("ApbcModel", str(self.model))
+
+    def test_cpu_instead_of_gpu_is_loud(self):
+        protocol = self.newProtocol(ApbcProtTrain, useGpu=True)
+        self.assertIn("CPU", protocol._deviceLines("cpu")[0])
+        self.assertIn("WARNING", protocol._deviceLines("cpu")[0])
+
+    def test_continue_from_model(self):
+        protocol = self.newProtocol(ApbcProtTrain, useGpu=False, epochs=1, refit=False)
+        self.link(protocol, "inputDataset", self.protDataset, "outputDataset")
+        self.link(protocol, "continueFrom", self.protTrain, "outputModel")
+        self.launchProtocol(protocol)
+        self.assertEqual(protocol.outputModel.getArchitecture(), "dense")
+        self.assertFalse(protocol.outputModel.isRefitted())
+
+    def test_import_model(self):
+        source = self.proj.getPath(self.model.getPath())
+        protocol = self.newProtocol(ApbcProtImportModel, modelPath=source)
+        self.launchProtocol(protocol)
+        self.assertEqual(protocol.outputModel.getDiameter(), common.DIAMETER)
+        self.assertEqual(protocol.outputModel.getHeldOutFigures(), self.model.getHeldOutFigures())
+
+    def test_import_of_a_tampered_model_is_refused(self):
+        broken = self.path("tampered")
+        shutil.copytree(self.proj.getPath(self.model.getPath()), broken)
+        with open(os.path.join(broken, "model.keras"), "ab") as handle:
+            handle.write(b"x")
+        protocol = self.newProtocol(ApbcProtImportModel, modelPath=broken)
+        self.assertIn("check sum", "\n".join(protocol.validate()))
+        os.remove(os.path.join(broken, "card.json"))
+        self.assertIn("card.json", "\n".join(protocol.validate()))
+
+    # ------------------------------ picking ------------------------------------
+    def test_pick_and_evaluate(self):
+        pick = self.newPick(streamingBatchSize=2)
+        self.launchProtocol(pick)
+        coordinates = pick.outputCoordinates
+        self.assertTrue(coordinates.isStreamClosed())
+        self.assertEqual(coordinates.getBoxSize(), 46)
+        self.assertEqual(pick.boxSize.get(), 46)
+        self.assertGreater(coordinates.getSize(), 20)
+        self.assertTrue(
+            all(0.5 <= getattr(item, SCORE).get() <= 1 for item in coordinates.iterItems())
+        )
+        self.assertEqual(len(os.listdir(self.proj.getPath(pick._getExtraPath("candidates")))), 5)
+        self.assertIn("Device: cpu", "\n".join(pick.summary()))
+
+        evaluate = self.newProtocol(
+            ApbcProtEvaluate, particleDiameter=common.DIAMETER, edge=common.DIAMETER / 2
+        )
+        self.link(evaluate, "inputCoordinates", pick, "outputCoordinates")
+        self.link(evaluate, "referenceCoordinates", self.protCoords["good"], "outputCoordinates")
+        self.launchProtocol(evaluate)
+        self.assertGreater(evaluate.f1.get(), 0.7)
+        for name in ("evaluation.csv", "evaluation.png", "curve.csv"):
+            self.assertTrue(os.path.exists(self.proj.getPath(evaluate._getExtraPath(name))), name)
+        self.assertIn("F1", evaluate.summary()[0])
+
+        # All micrographs trained the model, so nothing is left to compare.
+        self.link(evaluate, "excludeModel", self.protTrain, "outputModel")
+        self.assertIn("all trained the model", self.launchRed(self.proj.copyProtocol(evaluate)))
+
+    def test_pick_at_another_pixel_size(self):
+        folder = self.path("fine")
+        os.makedirs(folder)
+        with mrcfile.open(self.path("mics", "mic_00.mrc")) as handle:
+            image = np.kron(handle.data, np.ones((2, 2), np.float32))
+        with mrcfile.new(os.path.join(folder, "mic_00.mrc")) as handle:
+            handle.set_data(image)
+        mics = common.import_micrographs(self, os.path.join(folder, "*.mrc"), 2.0, "fine")
+        pick = self.newPick(mics)
+        self.launchProtocol(pick)
+        self.assertEqual(pick.boxSize.get(), 90)
+        truth = np.array(self.points["good"]["mic_00"]) * 2
+        found = np.array([item.getPosition() for item in pick.outputCoordinates])
+        distances = np.hypot(*(found[:, None] - truth[None]).transpose(2, 0, 1))
+        self.assertGreater((distances.min(axis=0) < 15).mean(), 0.7)
+
+    def test_equal_names_do_not_meet(self):
+        for name in ("one", "two"):
+            os.makedirs(self.path("twins", name))
+        shutil.copyfile(self.path("mics", "mic_00.mrc"), self.path("twins", "one", "mic.mrc"))
+        shutil.copyfile(self.path("mics", "mic_01.mrc"), self.path("twins", "two", "mic.mrc"))
+        protocol = self.newProtocol(
+            ProtImportMicrographs,
+            filesPath=self.path("twins"),
+            filesPattern="*/mic.mrc",
+            samplingRate=common.PIXEL_SIZE,
+            voltage=300,
+            sphericalAberration=2.7,
+            amplitudeContrast=0.1,
+        )
+        self.launchProtocol(protocol)
+        pick = self.newPick(protocol)
+        self.launchProtocol(pick)
+        names = os.listdir(self.proj.getPath(pick._getExtraPath("candidates")))
+        self.assertEqual(len(names), 2)
+
+    def test_nothing_to_pick_is_no_failure(self):
+        folder = self.path("empty")
+        os.makedirs(folder)
+        rng = np.random.default_rng(3)
+        with mrcfile.new(os.path.join(folder, "noise.mrc")) as handle:
+            handle.set_data(rng.normal(0, 1, common.SHAPE).astype(np.float32))
+        mics = common.import_micrographs(self, os.path.join(folder, "*.mrc"), label="noise")
+        pick = self.newPick(mics, threshold=1.0)
+        self.launchProtocol(pick)
+        self.assertEqual(pick.outputCoordinates.getSize(), 0)
+        self.assertTrue(pick.outputCoordinates.isStreamClosed())
+
+    def test_failed_micrographs_are_told_and_picked_again(self):
+        folder = self.path("broken")
+        shutil.copytree(self.path("mics"), folder)
+        mics = common.import_micrographs(self, os.path.join(folder, "*.mrc"), label="broken")
+        broken = os.path.join(folder, "mic_03.mrc")
+        whole = broken + ".whole"
+        shutil.copyfile(broken, whole)
+        os.truncate(broken, 5000)
+        pick = self.newPick(mics, streamingBatchSize=2)
+        error = self.launchRed(pick)
+        self.assertIn("1 of 5 micrographs failed", error)
+        self.assertIn("mic_03", "\n".join(pick.summary()))
+        done = self.proj.getPath(pick._getExtraPath("DONE"))
+        self.assertEqual(sum(name.startswith("mic_") for name in os.listdir(done)), 4)
+        before = pick.outputCoordinates.getSize()
+        picked = set(pick.outputCoordinates.getUniqueValues("_micName"))
+        self.assertEqual(len(picked), 4)
+
+        shutil.copyfile(whole, broken)
+        stamps = self.stamps(pick)
+        pick.runMode.set(MODE_RESUME)
+        self.launchProtocol(pick)
+        self.assertTrue(pick.isFinished())
+        after = SetOfCoordinates(filename=self.proj.getPath(pick.outputCoordinates.getFileName()))
+        self.assertEqual(len(after.getUniqueValues("_micName")), 5)
+        self.assertGreater(after.getSize(), before)
+        again = self.stamps(pick)
+        self.assertEqual({name: again[name] for name in stamps}, stamps)
+        self.assertNotIn("failed", "\n".join(pick.summary()))
+
+        shutil.copyfile(whole, broken)
+        os.truncate(broken, 5000)
+        tolerant = self.newPick(mics, maxFailed=0.25)
+        self.launchProtocol(tolerant)
+        self.assertIn("1 micrographs failed", "\n".join(tolerant.summary()))
+
+    def stamps(self, pick):
+        folder = self.proj.getPath(pick._getExtraPath("candidates"))
+        return {name: os.path.getmtime(os.path.join(folder, name)) for name in os.listdir(folder)}
+
+    def test_model_that_has_gone(self):
+        pick = self.newPick()
+        moved = self.proj.getPath(self.model.getPath())
+        os.rename(moved, moved + ".away")
+        try:
+            self.assertIn("has gone", "\n".join(pick.validate()))
+        finally:
+            os.rename(moved + ".away", moved)
+
+    # ------------------------------ screening ----------------------------------
+    def test_screen(self):
+        both = {
+            stem: self.points["good"][stem] + self.points["bad"][stem]
+            for stem in self.points["good"]
+        }
+        particles = common.import_particles(
+            self, common.crop_particles(self.protMics, both, self.path("both.sqlite")), "both"
+        )
+        for source in (STACKS, MICROGRAPHS):
+            screen = self.newProtocol(ApbcProtScreen, useGpu=False, source=source)
+            self.link(screen, "inputParticles", particles, "outputParticles")
+            self.link(screen, "inputModel", self.protTrain, "outputModel")
+            self.link(screen, "inputMicrographs", self.protMics, "outputMicrographs")
+            self.launchProtocol(screen)
+            true, false = screen.outputParticlesTrue, screen.outputParticlesFalse
+            self.assertEqual(true.getSize() + false.getSize(), 240)
+            good = {
+                (stem, tuple(map(int, xy)))
+                for stem, rows in self.points["good"].items()
+                for xy in rows
+            }
+            hits = sum(
+                (item.getCoordinate().getMicName()[:-4], item.getCoordinate().getPosition()) in good
+                for item in true.iterItems()
+            )
+            self.assertGreater(hits / 120, 0.7)
+            first = true.getFirstItem()
+            original = particles.outputParticles[first.getObjId()]
+            self.assertEqual(first.getLocation(), original.getLocation())
+            self.assertGreaterEqual(getattr(first, SCORE).get(), 0.5)
+            self.assertEqual(true.getSamplingRate(), common.PIXEL_SIZE)
+
+        nothing = self.newProtocol(ApbcProtScreen, useGpu=False, threshold=0.0)
+        self.link(nothing, "inputParticles", particles, "outputParticles")
+        self.link(nothing, "inputModel", self.protTrain, "outputModel")
+        self.launchProtocol(nothing)
+        self.assertEqual(nothing.outputParticlesTrue.getSize(), 240)
+        self.assertFalse(nothing.hasAttribute("outputParticlesFalse"))
+        self.assertIn("No particle is false", "\n".join(nothing.summary()))
+
+    def test_card_names_the_training_micrographs(self):
+        with open(self.proj.getPath(self.model.getPath(), "card.json")) as handle:
+            card = json.load(handle)
+        self.assertEqual(sorted(card["training_micrographs"]), sorted(self.points["good"]))

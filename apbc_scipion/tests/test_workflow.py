@@ -1,0 +1,112 @@
+"""The whole path in a real project, on crops of real micrographs, with the real Relion."""
+
+import glob
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import mrcfile
+from pwem.objects import SetOfClasses2D
+from pyworkflow.tests import BaseTest, setupTestProject
+
+from apbc_scipion import headless, workflow
+from apbc_scipion.constants import SCORE
+
+PIXEL_SIZE = 3.54
+DIAMETER = 190.0
+CORNER, SIDE = 512, 1024
+CROPS = 4
+
+
+def benchmark_folder():
+    """Folder of the benchmark's prepare.py, or None."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    folders = [
+        os.environ.get("APBC_BENCH_DATA", ""),
+        os.path.join(here, "..", "..", "..", "shared", "bench"),
+    ]
+    found = [path for path in folders if path and os.path.exists(os.path.join(path, "prepare.py"))]
+    return os.path.abspath(found[0]) if found else None
+
+
+def prepare_crops(folder):
+    """Prepare the first micrographs of the benchmark and crop them, with their truth."""
+    bench = benchmark_folder()
+    pictures = sorted(glob.glob(os.path.join(bench, "data", "empiar-10017", "micrographs", "*")))
+    names = [os.path.splitext(os.path.basename(path))[0] for path in pictures[:CROPS]]
+    whole = os.path.join(folder, "whole")
+    subprocess.run(
+        [sys.executable, os.path.join(bench, "prepare.py"), whole, "--bin", "2", "--only", *names],
+        check=True,
+    )
+    crops = os.path.join(folder, "micrographs")
+    os.makedirs(crops)
+    points = {}
+    for name, rows in workflow.read_coordinates(os.path.join(whole, "truth")).items():
+        moved = [(x - CORNER, y - CORNER) for x, y in rows]
+        points[name] = [xy for xy in moved if 0 <= min(xy) and max(xy) < SIDE]
+    for name in names:
+        with mrcfile.open(os.path.join(whole, "micrographs", name + ".mrc")) as handle:
+            image = handle.data[CORNER : CORNER + SIDE, CORNER : CORNER + SIDE].copy()
+        with mrcfile.new(os.path.join(crops, name + ".mrc")) as handle:
+            handle.set_data(image)
+            handle.voxel_size = PIXEL_SIZE
+    shutil.rmtree(whole)
+    return sorted(glob.glob(os.path.join(crops, "*.mrc"))), points
+
+
+class TestWorkflow(BaseTest):
+    """Micrographs, LoG, extraction, 2D classes, training set, training, picking, evaluation."""
+
+    @classmethod
+    def setUpClass(cls):
+        if benchmark_folder() is None:
+            cls.skipTest(
+                cls,
+                "SKIPPED: no benchmark data; set APBC_BENCH_DATA to the folder of its prepare.py",
+            )
+        problem = headless.relion_problem()
+        if problem:
+            cls.skipTest(cls, "SKIPPED: the workflow needs Relion, but %s" % problem)
+        setupTestProject(cls)
+        cls.folder = tempfile.mkdtemp(prefix="apbc-workflow-")
+        cls.micrographs, cls.truth = prepare_crops(cls.folder)
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.folder)
+
+    def test_workflow(self):
+        settings = workflow.Settings(
+            micrographs=self.micrographs,
+            pixelSize=PIXEL_SIZE,
+            diameter=DIAMETER,
+            training=[workflow.stem_of(path) for path in self.micrographs[:3]],
+            truth=self.truth,
+            classes=8,
+            iterations=8,
+            epochs=4,
+            edge=DIAMETER / 2,
+        )
+        done = workflow.Workflow(self.proj, settings, os.path.join(self.folder, "imports")).run()
+
+        self.assertIsInstance(done["classes"].outputClasses, SetOfClasses2D)
+        good, bad = done["dataset"].outputDataset.getCounts()
+        self.assertGreater(good, 100)
+        self.assertGreater(bad, 20)
+        self.assertEqual(done["dataset"].outputDataset.getMicrographs(), 3)
+
+        coordinates = done["picks"].outputCoordinates
+        self.assertEqual(len(coordinates.getUniqueValues("_micName")), CROPS)
+        particles = done["particles"].outputParticles
+        self.assertEqual(particles.getDim()[0], done["picks"].boxSize.get())
+        self.assertGreater(particles.getSize(), 0.8 * coordinates.getSize())
+        first = particles.getFirstItem().getCoordinate()
+        self.assertTrue(hasattr(first, SCORE), "extraction keeps the score of a pick")
+
+        # One micrograph was held out, and only that one is scored.
+        evaluation = done["evaluation"]
+        self.assertIn("means over 1 micrographs", evaluation.summary()[0])
+        self.assertGreater(evaluation.f1.get(), 0.6)
