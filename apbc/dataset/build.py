@@ -378,8 +378,8 @@ def _check_inside(info: MicrographInfo, labels: Labels) -> None:
             x, y = xy[outside][0]
             raise ApbcError(
                 f"{outside.sum()} of {len(xy)} {KIND_NAMES[kind]} coordinates lie outside "
-                f"micrograph {info.name} of {cols} x {rows} pixels (such as x {x:g}, y {y:g}); were they picked "
-                "on micrographs of another binning?"
+                f"micrograph {info.name} of {cols} x {rows} pixels (such as x {x:g}, y {y:g}); were "
+                "they picked on micrographs of another binning?"
             )
 
 

@@ -1,5 +1,6 @@
 """What the tests of the engine share."""
 
+import json
 import os
 from pathlib import Path
 
@@ -22,3 +23,45 @@ def bench_folder() -> Path:
     if folder is None:
         pytest.skip("NO BENCHMARK DATA: set APBC_BENCH_DATA to the folder that holds score.py")
     return folder
+
+
+@pytest.fixture(scope="session")
+def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six small simulated micrographs with labels, made once."""
+    from apbc.simulate.demo import simulate_demo
+
+    out = tmp_path_factory.mktemp("demo") / "data"
+    simulate_demo(out, micrographs=6, seed=7, shape=(640, 640))
+    return out
+
+
+@pytest.fixture(scope="session")
+def demo_diameter(demo_data: Path) -> float:
+    """Particle diameter of the simulated micrographs in Å."""
+    return float(json.loads((demo_data / "simulation.json").read_text())["diameter"])
+
+
+@pytest.fixture(scope="session")
+def demo_dataset(demo_data: Path, demo_diameter: float) -> Path:
+    """Data set of the simulated micrographs."""
+    out = demo_data.parent / "data.h5"
+    run_apbc(
+        ["dataset", "--micrographs", demo_data / "micrographs", "--good", demo_data / "good"]
+        + ["--bad", demo_data / "bad", "--diameter", demo_diameter, "--out", out]
+    )
+    return out
+
+
+@pytest.fixture(scope="session")
+def demo_model(demo_dataset: Path) -> Path:
+    """Model trained for a few epochs on the simulated micrographs."""
+    out = demo_dataset.parent / "model"
+    run_apbc(["train", demo_dataset, "--out", out, "--epochs", 4, "--gpu", ""])
+    return out
+
+
+def run_apbc(arguments: list[object], expect: int = 0) -> None:
+    """Run the command line in this process and check its exit status."""
+    from apbc.commands.main import main
+
+    assert main([str(argument) for argument in arguments]) == expect
