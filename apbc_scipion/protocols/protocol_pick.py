@@ -2,13 +2,13 @@
 
 import os
 
-from apbc.geometry import box_size_for
 from pwem.objects import SetOfCoordinates
 from pwem.protocols import ProtParticlePickingAuto
 from pyworkflow.object import Integer
 from pyworkflow.protocol import params
 from pyworkflow.protocol.constants import STEPS_PARALLEL
 
+from apbc.geometry import box_size_for
 from apbc_scipion import convert, engine
 from apbc_scipion.protocols.protocol_base import (
     ApbcProtBase,

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import unittest
 
 import mrcfile
 from pwem.objects import SetOfClasses2D
@@ -63,13 +64,12 @@ class TestWorkflow(BaseTest):
     @classmethod
     def setUpClass(cls):
         if benchmark_folder() is None:
-            cls.skipTest(
-                cls,
-                "SKIPPED: no benchmark data; set APBC_BENCH_DATA to the folder of its prepare.py",
+            raise unittest.SkipTest(
+                "SKIPPED: no benchmark data; set APBC_BENCH_DATA to the folder of its prepare.py"
             )
         problem = headless.relion_problem()
         if problem:
-            cls.skipTest(cls, "SKIPPED: the workflow needs Relion, but %s" % problem)
+            raise unittest.SkipTest("SKIPPED: the workflow needs Relion, but %s" % problem)
         setupTestProject(cls)
         cls.folder = tempfile.mkdtemp(prefix="apbc-workflow-")
         cls.micrographs, cls.truth = prepare_crops(cls.folder)
