@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -41,7 +42,7 @@ CROP_DIAMETERS = 3.25  # room for the network's window, shifts and rotations
 BACKGROUND_PER_MICROGRAPH = 60
 MOST_BACKGROUND = 20_000
 FEWEST_BACKGROUND = 5
-MOST_HELD_OUT_IMAGES = 24
+MOST_IMAGES_OF_A_SPLIT = 8
 STACK_CHUNK = 256
 
 
@@ -176,7 +177,7 @@ def from_micrographs(
     kinds = np.concatenate([np.repeat((GOOD, BAD), row) for row in counts])
     owners = np.repeat(np.arange(len(names)), counts.sum(axis=1))
     split, split_by = split_labels(kinds, owners, options.split_by, options.seed)
-    held_out = _held_out(names, owners, split) if split_by == "micrograph" else set()
+    kept_images = _kept_images(names, owners, split)
     shares = {
         kind: min(1.0, options.most_of_a_class / max(1, labels.total(kind))) for kind in (GOOD, BAD)
     }
@@ -196,7 +197,7 @@ def from_micrographs(
                 )
                 _check_size(info, work.pixels.shape, size)
                 hashes[info.name] = hashlib.sha256(work.pixels.tobytes()).hexdigest()
-                if info.name in held_out:
+                if info.name in kept_images:
                     writer.add_image(info.name, work.pixels)
                 own = split[owners == i]
                 for kind in (GOOD, BAD):
@@ -378,8 +379,8 @@ def _check_inside(info: MicrographInfo, labels: Labels) -> None:
             x, y = xy[outside][0]
             raise ApbcError(
                 f"{outside.sum()} of {len(xy)} {KIND_NAMES[kind]} coordinates lie outside "
-                f"micrograph {info.name} of {cols} x {rows} pixels (such as x {x:g}, y {y:g}); were "
-                "they picked on micrographs of another binning?"
+                f"micrograph {info.name} of {cols} x {rows} pixels (such as x {x:g}, y {y:g}); "
+                "were they picked on micrographs of another binning?"
             )
 
 
@@ -409,15 +410,15 @@ def _background(
     return xy[distances >= margin][:n]
 
 
-def _held_out(
+def _kept_images(
     names: list[str], owners: npt.NDArray[np.integer], split: npt.NDArray[np.integer]
 ) -> set[str]:
-    """Micrographs outside the training split whose working image is kept, spread evenly."""
+    """Micrographs whose working image is kept for calibration, spread evenly in each split."""
     part_of = [split[owners == i][0] for i in range(len(names))]
     kept: set[str] = set()
-    for part in range(1, len(NAMES)):
+    for part in range(len(NAMES)):
         members = [name for name, own in zip(names, part_of, strict=True) if own == part]
-        step = max(1, -(-len(members) * 2 // MOST_HELD_OUT_IMAGES))
+        step = max(1, math.ceil(len(members) / MOST_IMAGES_OF_A_SPLIT))
         kept.update(members[::step])
     return kept
 

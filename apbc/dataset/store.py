@@ -67,7 +67,7 @@ class DatasetWriter:
         self._hash.update(values.tobytes())
 
     def add_image(self, name: str, pixels: FloatImage) -> None:
-        """Keep the working image of a held-out micrograph, for calibration."""
+        """Keep the working image of a micrograph, for calibration."""
         self._images.create_dataset(name, data=pixels.astype(np.float16))
 
     def finish(
@@ -212,17 +212,13 @@ class Dataset:
             chosen &= self.split[rows] == split
         return np.flatnonzero(chosen)
 
-    def held_out_images(self) -> dict[str, FloatImage]:
-        """Working images of the held-out micrographs that were kept."""
-        return {name: image[:].astype(np.float32) for name, image in self._file["images"].items()}
-
     def image(self, name: str) -> FloatImage:
         """Working image of one kept micrograph."""
         return self._file["images"][name][:].astype(np.float32)
 
     @property
     def image_names(self) -> list[str]:
-        """Names of the held-out micrographs that were kept."""
+        """Names of the micrographs whose working image was kept."""
         return list(self._file["images"])
 
     def split_of_micrograph(self, name: str) -> int:

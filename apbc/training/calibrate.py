@@ -65,7 +65,7 @@ def from_decoys(scores: FloatArray, decoys: FloatArray) -> Calibration | None:
     return Calibration(
         slope=float(np.exp(log_slope)),
         offset=float(offset),
-        method="candidates and decoys of held-out micrographs",
+        method="candidates and decoys",
         examples=len(together),
     )
 

@@ -9,7 +9,7 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ class TrainingOptions:
 
 @dataclass
 class Candidates:
-    """Scores of the candidates of held-out micrographs.
+    """Scores of the candidates of some micrographs.
 
     Attributes
     ----------
@@ -80,11 +80,45 @@ class Candidates:
         Whether a good label lies at the candidate.
     decoys : ndarray, shape (m,)
         Scores of the candidates of the same micrographs with turned sign.
+    labels : int
+        Good labels of these micrographs.
+    micrographs : int
     """
 
     scores: FloatArray
     good: npt.NDArray[np.bool_]
     decoys: FloatArray
+    labels: int
+    micrographs: int = 1
+
+    @classmethod
+    def joined(cls, parts: Sequence[Candidates]) -> Candidates:
+        """Candidates of several sets of micrographs together."""
+        return cls(
+            np.concatenate([c.scores for c in parts]),
+            np.concatenate([c.good for c in parts]),
+            np.concatenate([c.decoys for c in parts]),
+            sum(c.labels for c in parts),
+            sum(c.micrographs for c in parts),
+        )
+
+    def figures(self, calibration: Calibration, threshold: float) -> dict[str, float]:
+        """Tell what picking at a threshold gives on these micrographs.
+
+        Returns
+        -------
+        dict
+            ``micrographs``, ``picks`` (a micrograph), ``label_recall`` (share of the
+            good labels that were picked), ``expected_precision`` (mean score).
+        """
+        probabilities = calibration.probability(self.scores)
+        kept = probabilities >= threshold
+        return {
+            "micrographs": self.micrographs,
+            "picks": float(kept.sum() / self.micrographs),
+            "label_recall": float((kept & self.good).sum() / max(1, self.labels)),
+            "expected_precision": float(probabilities[kept].mean()) if kept.any() else 0.0,
+        }
 
 
 def train(
@@ -94,8 +128,9 @@ def train(
 
     First the networks learn from the training split; validation stops them and
     calibrates their scores, and all figures are taken. Then, unless told
-    otherwise, the networks learn on from all labels for a while, and the calibration
-    is taken again from all held-out micrographs.
+    otherwise, the networks learn on from all labels for a while; the calibration is
+    then taken again from all micrographs that the data set keeps, which can be
+    because it needs no labels.
 
     Parameters
     ----------
@@ -145,7 +180,8 @@ def train(
     test_calibration = calibration
     if options.refit:
         network = _refit(dataset, arch, options, members, checkpoints)
-        calibration = _calibration_of_all(candidates) or calibration
+        everywhere = list(find_candidates(dataset, network, arch).values())
+        calibration = _from_decoys(everywhere, "all") or calibration
 
     card: dict[str, Any] = {
         "apbc_version": __version__,
@@ -164,6 +200,10 @@ def train(
         "training_micrographs": dataset.micrograph_names,
         "labels": dataset.counts(),
         "metrics": figures,
+        "picking": {
+            NAMES[part]: c.figures(test_calibration, DEFAULT_THRESHOLD)
+            for part, c in candidates.items()
+        },
         "best_epochs": [m.best_epoch for m in members],
         "refitted": options.refit,
         "options": asdict(options),
@@ -282,10 +322,12 @@ def _calibrate(
     dataset: Dataset, network: keras.Model, arch: Architecture
 ) -> tuple[Calibration, dict[int, Candidates]]:
     """Calibration on the validation split, and the candidates of the held-out micrographs."""
-    candidates = held_out_candidates(dataset, network, arch)
-    found = None
-    if VALIDATION in candidates:
-        found = calibrate.from_decoys(candidates[VALIDATION].scores, candidates[VALIDATION].decoys)
+    candidates: dict[int, Candidates] = {}
+    if dataset.provenance["options"]["split_by"] == "micrograph":
+        candidates = find_candidates(dataset, network, arch, (VALIDATION, TEST))
+    found = (
+        _from_decoys([candidates[VALIDATION]], "validation") if VALIDATION in candidates else None
+    )
     if found is None:
         logger.info("scores are calibrated on good and bad crops alone")
         positions = dataset.crops_of(VALIDATION, (GOOD, BAD))
@@ -294,36 +336,36 @@ def _calibrate(
     return found, candidates
 
 
-def _calibration_of_all(candidates: dict[int, Candidates]) -> Calibration | None:
-    """Calibration on every held-out micrograph, for weights refitted on all labels."""
+def _from_decoys(candidates: list[Candidates], which: str) -> Calibration | None:
+    """Calibration on the candidates and decoys of some micrographs."""
     if not candidates:
         return None
-    scores = np.concatenate([c.scores for c in candidates.values()])
-    decoys = np.concatenate([c.decoys for c in candidates.values()])
-    return calibrate.from_decoys(scores, decoys)
+    together = Candidates.joined(candidates)
+    found = calibrate.from_decoys(together.scores, together.decoys)
+    return found and replace(found, method=f"candidates and decoys of the {which} micrographs")
 
 
-def held_out_candidates(
-    dataset: Dataset, network: keras.Model, arch: Architecture
+def find_candidates(
+    dataset: Dataset,
+    network: keras.Model,
+    arch: Architecture,
+    splits: tuple[int, ...] = (TRAIN, VALIDATION, TEST),
 ) -> dict[int, Candidates]:
-    """Candidates of the held-out micrographs that the data set keeps, by split."""
+    """Candidates of the micrographs that the data set keeps, by split."""
     diameter = dataset.preprocessing.diameter_pixels
     parts: dict[int, list[Candidates]] = {}
     for name in dataset.image_names:
+        part = dataset.split_of_micrograph(name)
+        if part not in splits:
+            continue
         pixels = dataset.image(name)
         xy, scores = _candidates(network, arch, pixels, diameter)
         _, decoys = _candidates(network, arch, -pixels, diameter)
         owner = dataset.micrograph_names.index(name)
         labels = dataset.working[(dataset.micrograph == owner) & (dataset.kind == GOOD)]
         good = _nearest_only(xy, labels.astype(float), LABEL_RADIUS * diameter)
-        part = dataset.split_of_micrograph(name)
-        parts.setdefault(part, []).append(Candidates(scores, good, decoys))
-    return {
-        part: Candidates(
-            *(np.concatenate([getattr(c, f) for c in found]) for f in ("scores", "good", "decoys"))
-        )
-        for part, found in parts.items()
-    }
+        parts.setdefault(part, []).append(Candidates(scores, good, decoys, len(labels)))
+    return {part: Candidates.joined(found) for part, found in parts.items()}
 
 
 def _candidates(

@@ -4,7 +4,6 @@ import h5py
 import mrcfile
 import numpy as np
 import pytest
-from conftest import run_apbc
 
 from apbc.dataset.crops import cut
 from apbc.dataset.labels import BAD, GOOD, UNLABELLED
@@ -14,6 +13,7 @@ from apbc.errors import ApbcError
 from apbc.io.coordinates import read_coordinates, write_coordinates
 from apbc.io.images import read_micrograph
 from apbc.preprocess.working import Preprocessing
+from conftest import run_apbc
 
 
 def test_crops_are_the_pixels_that_picking_sees(demo_data, demo_dataset, demo_diameter):
@@ -45,8 +45,7 @@ def test_split_is_by_micrograph_and_every_part_has_both_classes(demo_dataset):
         assert set.union(*parts.values()) == {TRAIN, VALIDATION, TEST}
         for part in dataset.counts().values():
             assert part["good"] > 0 and part["bad"] > 0
-        held_out = {name for name, part in parts.items() if part != {TRAIN}}
-        assert set(dataset.image_names) == held_out
+        assert set(dataset.image_names) == set(parts)
 
 
 def test_background_keeps_clear_of_labels(demo_dataset):
@@ -147,8 +146,9 @@ def test_data_set_of_stacks_looks_like_that_of_micrographs(
                 rows = slice(first + dy, first + dy + side)
                 cols = slice(first + dx, first + dx + side)
                 likeness[dy, dx] = np.corrcoef(middle.ravel(), other[rows, cols].ravel())[0, 1]
-        # the box lies on whole pixels of the micrograph and the crop on those of the working image
-        assert max(likeness, key=likeness.get) == (0, 0)
+        # one is cut on whole pixels of the micrograph, the other on those of the working image,
+        # so that they may differ by a pixel
+        assert np.abs(max(likeness, key=likeness.get)).max() <= 1
         assert likeness[0, 0] > 0.7
 
 

@@ -45,7 +45,7 @@ def test_resampled_shape_is_even_and_near():
 
 
 def test_high_pass_removes_a_ramp_and_keeps_a_spot():
-    y, x = np.indices((200, 200))
+    _, x = np.indices((200, 200))
     image = (x * 0.5).astype(np.float32)
     image[100, 100] += 50
     flat = high_pass(image, 10)
