@@ -5,7 +5,8 @@ READY := .venv/ready
 .PHONY: help setup demo test bench clean
 
 help:
-	@echo 'make demo [DATA=folder]   the whole workflow on simulated micrographs, or on yours'
+	@echo 'make demo [DATA=folder]   the whole workflow on simulated micrographs, or on yours;'
+	@echo '                          ARGS="--diameter 180" passes options on'
 	@echo 'make test                 all checks and tests'
 	@echo 'make bench                speed, memory and accuracy, for docs/benchmarks.md'
 	@echo 'make clean                remove what these have made'
@@ -16,7 +17,7 @@ $(READY): setup.py apbc/__init__.py scripts/setup.sh scripts/env.sh
 	scripts/setup.sh
 
 demo: $(READY)
-	. scripts/env.sh && python -m apbc_scipion.demo --out demo $(if $(DATA),--data '$(DATA)')
+	. scripts/env.sh && python -m apbc_scipion.demo --out demo $(if $(DATA),--data '$(DATA)') $(ARGS)
 
 test: $(READY)
 	scripts/test.sh

@@ -15,6 +15,10 @@ stop() {
     exit 1
 }
 
+case "$PWD" in
+*[[:space:]]*) stop "Scipion does not work in a folder with blanks in its path ($PWD); move it" ;;
+esac
+
 # --- Packages of the system -----------------------------------------------------------------
 as_root() {
     if [ "$(id -u)" = 0 ]; then

@@ -129,3 +129,16 @@ def test_the_binaries_are_listed(scipion):
         for line in done.stdout.splitlines()
         if line.startswith("apbc ")
     )
+
+
+def test_the_plugin_manager_finds_the_plugin(scipion):
+    code = (
+        "import pyworkflow as pw; pw.Config.setDomain('pwem')\n"
+        "from scipion.install.plugin_funcs import PluginInfo\n"
+        "info = PluginInfo(pipName='scipion-em-apbc', remote=False)\n"
+        "print(type(info.getPluginClass()).__module__, info.binVersions)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=scipion.variables, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[-1] == f"apbc_scipion ['{NAME}']", done.stderr
