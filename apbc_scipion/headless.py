@@ -99,11 +99,13 @@ def relion_problem():
     -------
     str or None
     """
-    try:
-        import relion
-    except ModuleNotFoundError:
+    import pwem
+
+    # Only a plugin that its domain has loaded knows its variables.
+    plugin = pwem.Domain.getPlugins().get("relion")
+    if plugin is None:
         return "the plugin scipion-em-relion is not installed"
-    home = relion.Plugin.getHome() or ""
+    home = plugin.Plugin.getHome() or ""
     missing = [
         program
         for program in RELION_PROGRAMS

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 
 import mrcfile
 import numpy as np
@@ -235,8 +236,8 @@ class TestModelProtocols(ProtocolTest):
         self.launchProtocol(pick)
         coordinates = pick.outputCoordinates
         self.assertTrue(coordinates.isStreamClosed())
-        self.assertEqual(coordinates.getBoxSize(), 46)
-        self.assertEqual(pick.boxSize.get(), 46)
+        self.assertEqual(coordinates.getBoxSize(), 44)
+        self.assertEqual(pick.boxSize.get(), 44)
         self.assertGreater(coordinates.getSize(), 20)
         self.assertTrue(
             all(0.5 <= getattr(item, SCORE).get() <= 1 for item in coordinates.iterItems())
@@ -274,6 +275,49 @@ class TestModelProtocols(ProtocolTest):
         found = np.array([item.getPosition() for item in pick.outputCoordinates])
         distances = np.hypot(*(found[:, None] - truth[None]).transpose(2, 0, 1))
         self.assertGreater((distances.min(axis=0) < 15).mean(), 0.7)
+
+    def test_pick_while_micrographs_arrive(self):
+        folder = self.path("stream")
+        os.makedirs(folder)
+        names = sorted(os.listdir(self.path("mics")))
+        source = self.newProtocol(
+            ProtImportMicrographs,
+            filesPath=folder,
+            filesPattern="*.mrc",
+            samplingRate=common.PIXEL_SIZE,
+            voltage=300,
+            sphericalAberration=2.7,
+            amplitudeContrast=0.1,
+            dataStreaming=True,
+            timeout=25,
+            fileTimeout=2,
+        )
+        for name in names[:2]:
+            shutil.copyfile(self.path("mics", name), os.path.join(folder, name))
+        self.proj.launchProtocol(source, wait=False)
+        source = self.waitFor(source, lambda prot: prot.hasAttribute("outputMicrographs"))
+        self.assertTrue(source.outputMicrographs.isStreamOpen())
+        pick = self.newPick(source, streamingBatchSize=2)
+        self.proj.launchProtocol(pick, wait=False)
+        pick = self.waitFor(pick, lambda prot: prot.hasAttribute("outputCoordinates"))
+        self.assertTrue(pick.outputCoordinates.isStreamOpen())
+        for name in names[2:]:
+            shutil.copyfile(self.path("mics", name), os.path.join(folder, name))
+        pick = self.waitFor(pick, lambda prot: not prot.isActive())
+        self.assertTrue(pick.isFinished(), pick.getErrorMessage())
+        self.assertTrue(pick.outputCoordinates.isStreamClosed())
+        self.assertEqual(len(pick.outputCoordinates.getUniqueValues("_micName")), 5)
+
+    def waitFor(self, protocol, condition, seconds=120):
+        """Wait until a running protocol fulfils a condition, and return it updated."""
+        end = time.time() + seconds
+        while time.time() < end:
+            self.proj._updateProtocol(protocol)
+            if condition(protocol):
+                return protocol
+            self.assertFalse(protocol.isFailed(), protocol.getErrorMessage())
+            time.sleep(1)
+        raise AssertionError("%s took longer than %d s" % (protocol, seconds))
 
     def test_equal_names_do_not_meet(self):
         for name in ("one", "two"):
