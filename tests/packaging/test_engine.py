@@ -37,7 +37,8 @@ def install(activation):
 
 def copy_engine(folder, version):
     """Copy the engine with another version; return the command that activates it."""
-    shutil.copytree(Path(apbc.__file__).parent, folder / "apbc")
+    source = Path(apbc.__file__).parent
+    shutil.copytree(source, folder / "apbc", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "apbc" / "__init__.py").write_text(f'__version__ = "{version}"\n')
     python = shlex.quote(str(Path(sys.executable).parent))
     return f"export PYTHONPATH={shlex.quote(str(folder))} PATH={python}:$PATH"
@@ -75,9 +76,9 @@ def test_versions_that_differ_are_told_apart(scipion, tmp_path):
     assert f"The plugin is apbc {apbc.__version__}" in problem
     assert "is apbc 0.0.1" in problem and "scipion3 installb apbc" in problem
     assert APBC_ENV_ACTIVATION in problem
-    (tmp_path / "old one" / "apbc" / "__init__.py").write_text(
-        f'__version__ = "{apbc.__version__}"\n'
-    )
+    # Mended while the process goes on.
+    shutil.rmtree(tmp_path / "old one")
+    copy_engine(tmp_path / "old one", apbc.__version__)
     assert engine.version_problem() is None
 
 

@@ -1,0 +1,297 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tensorflow")
+
+import keras  # noqa: E402
+from conftest import run_apbc  # noqa: E402
+
+from apbc.dataset.labels import GOOD  # noqa: E402
+from apbc.dataset.store import Dataset  # noqa: E402
+from apbc.errors import ApbcError  # noqa: E402
+from apbc.models.architecture import ARCHITECTURES, architecture  # noqa: E402
+from apbc.models.calibration import Calibration  # noqa: E402
+from apbc.models.folder import load_model  # noqa: E402
+from apbc.system.devices import Device  # noqa: E402
+from apbc.training import calibrate, metrics  # noqa: E402
+from apbc.training.fit import Checkpoint  # noqa: E402
+from apbc.training.samples import Neighbours, Samples, targets  # noqa: E402
+from apbc.training.train import TrainingOptions, train  # noqa: E402
+
+CPU = Device("cpu", "cpu")
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_crop_and_its_place_in_an_image_give_the_same_logit(name):
+    arch = architecture(name)
+    network = arch.build()
+    rng = np.random.default_rng(0)
+    side = arch.window + 3 * arch.stride
+    image = rng.normal(size=(1, side, side, 1)).astype(np.float32)
+    whole = np.asarray(network(image, training=False))[0, ..., 0]
+    assert whole.shape == (4, 4) == (arch.cells(side),) * 2
+    window = image[:, 2 * arch.stride :][:, : arch.window, arch.stride :][:, :, : arch.window]
+    one = np.asarray(network(window, training=False))[0, ..., 0]
+    assert one.shape == (1, 1)
+    if name == "dense":  # the published network pads its first layer by one pixel
+        np.testing.assert_allclose(one[0, 0], whole[2, 1], rtol=1e-4, atol=1e-5)
+
+
+def test_the_published_network_has_the_published_size():
+    convolutions = 32 * (4 + 1) + 64 * (32 * 4 + 1) + 128 * (64 * 4 + 1)
+    normalisation = 4 * (32 + 64 + 128)
+    hidden_and_output = (7 * 7 * 128 + 1) * 32 + (32 + 1)
+    expected = convolutions + normalisation + hidden_and_output
+    assert architecture("autopick-bc").build().count_params() == expected
+
+
+def test_unknown_architectures_are_refused():
+    with pytest.raises(ApbcError, match="dense, autopick-bc"):
+        architecture("resnet")
+
+
+def test_targets_mark_hits_rings_and_bad_labels():
+    x, y = np.meshgrid(np.arange(-40, 41, 4.0), np.arange(-40, 41, 4.0))
+    here, none = np.zeros((1, 2)), np.empty((0, 2))
+    target, weight = targets(Neighbours(good=here, bad=none), x, y, diameter=28)
+    distance = np.hypot(x, y) / 28
+    assert (target == (distance <= 0.15)).all()
+    assert (weight[(distance > 0.15) & (distance <= 0.45)] == 0).all()
+    assert (weight[(distance > 0.5) & (distance < 0.75)] > weight[distance > 0.9].max()).all()
+    target, weight = targets(Neighbours(good=none, bad=here), x, y, diameter=28)
+    assert not target.any()
+    assert weight[distance <= 0.25].min() == weight.max() > weight[distance > 0.3].max()
+
+
+def test_samples_are_balanced_and_repeatable(demo_dataset):
+    arch = architecture("dense")
+    with Dataset(demo_dataset) as dataset:
+        positions = dataset.crops_of(0, (1, 0, -1))
+        samples = Samples(dataset, positions, arch, 32, seed=3, augment=True)
+        first = samples[0]
+        assert first[0].shape == (32, arch.training_crop, arch.training_crop, 1)
+        assert first[1].shape == (32, 10, 10, 1) and first[2].shape == (32, 10, 10)
+        positive = negative = 0.0
+        for i in range(20):
+            _, target, weight = samples[i]
+            positive += float((weight * target[..., 0]).sum())
+            negative += float((weight * (1 - target[..., 0])).sum())
+        assert 0.8 < positive / negative < 1.25
+        samples.on_epoch_end()
+        assert not np.array_equal(samples[0][0], first[0])
+        samples.start_at(0)
+        np.testing.assert_array_equal(samples[0][0], first[0])
+
+
+def test_augmented_targets_follow_their_crops(demo_dataset):
+    """A crop with a dark spot on the label has its target on the spot however it is turned."""
+    arch = architecture("dense")
+    with Dataset(demo_dataset) as dataset:
+        positions = dataset.crops_of(None, (GOOD,))[:16]
+        samples = Samples(dataset, positions, arch, 16, seed=0, augment=True)
+        samples._neighbours = [Neighbours(np.zeros((1, 2)), np.empty((0, 2)))] * len(positions)
+        spot = np.zeros((dataset.crop_size, dataset.crop_size), np.float32)
+        middle = dataset.crop_size // 2
+        spot[middle, middle] = -100
+        rng = np.random.default_rng(0)
+        for _ in range(30):
+            image, target, _ = samples._sample(spot, samples._neighbours[0], rng)
+            row, col = np.unravel_index(image.argmin(), image.shape)
+            hits = np.argwhere(target > 0) * arch.stride + arch.first_cell
+            assert len(hits) > 0
+            assert np.abs(hits.mean(axis=0) - (row, col)).max() <= arch.stride / 2 + 0.5
+
+
+def test_card_report_and_history(demo_dataset, demo_model, demo_diameter):
+    card = json.loads((demo_model / "card.json").read_text())
+    assert card["diameter"] == demo_diameter
+    assert card["refitted"] is True and card["device"] == "cpu"
+    assert set(card["metrics"]) == {"train", "validation", "test"}
+    for row in card["metrics"].values():
+        assert row["tp"] + row["tn"] + row["fp"] + row["fn"] == row["samples"] > 0
+        assert row["accuracy"] == (row["tp"] + row["tn"]) / row["samples"]
+    assert card["metrics"]["test"]["auc"] > 0.9
+    with Dataset(demo_dataset) as dataset:
+        assert card["data_hash"] == dataset.data_hash
+        assert card["training_micrographs"] == dataset.micrograph_names
+    with (demo_model / "history.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
+    assert [int(row["epoch"]) for row in rows] == [1, 2, 3, 4]
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
+    assert (demo_model / "report.png").read_bytes().startswith(b"\x89PNG")
+    page = (demo_model / "report.html").read_text()
+    assert "data:image/png" in page and "fitted again on all labels" in page
+    assert not demo_model.with_name("model.partial").exists()
+
+
+class Killed(Exception):
+    """Stands for the power cut."""
+
+
+def test_a_killed_training_goes_on_where_it_stopped(demo_dataset, tmp_path, monkeypatch):
+    options = TrainingOptions(epochs=2, refit=False, seed=5)
+    with Dataset(demo_dataset) as dataset:
+        unbroken = train(dataset, tmp_path / "unbroken", options, CPU)
+        report = Checkpoint._report
+
+        def die(self, figures):
+            report(self, figures)
+            if self.epoch == 1:
+                raise Killed
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Checkpoint, "_report", die)
+            with pytest.raises(Killed):
+                train(dataset, tmp_path / "model", options, CPU)
+        assert not (tmp_path / "model").exists()
+        epochs = []
+        with monkeypatch.context() as patch:
+            patch.setattr(Checkpoint, "_report", lambda self, _: epochs.append(self.epoch))
+            resumed = train(dataset, tmp_path / "model", options, CPU)
+    assert epochs == [2]
+    assert resumed["metrics"]["test"] == pytest.approx(unbroken["metrics"]["test"], abs=0.02)
+    assert not (tmp_path / "model.partial").exists()
+
+
+def test_ensembles_and_going_on_from_a_model(demo_dataset, demo_model, tmp_path):
+    out = tmp_path / "more"
+    run_apbc(
+        ["train", demo_dataset, "--out", out, "--from", demo_model, "--ensemble", 2]
+        + ["--epochs", 1, "--no-refit", "--gpu", ""]
+    )
+    model = load_model(out)
+    assert model.card["members"] == 2 and model.card["refitted"] is False
+    assert model.card["trained_from"] == str(demo_model)
+    image = np.zeros((1, 45, 45, 1), np.float32)
+    assert np.asarray(model.network(image)).shape == (1, 1, 1, 2)
+    assert model.card["metrics"]["test"]["auc"] > 0.9  # one epoch alone would not do
+
+
+def test_going_on_from_another_architecture_is_refused(demo_dataset, demo_model, tmp_path, capsys):
+    run_apbc(
+        ["train", demo_dataset, "--out", tmp_path / "m", "--from", demo_model, "--gpu", ""]
+        + ["--architecture", "autopick-bc"],
+        expect=1,
+    )
+    assert "--architecture dense" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_autopick_bc_trains_and_loads(demo_dataset, tmp_path):
+    run_apbc(
+        ["train", demo_dataset, "--out", tmp_path / "m", "--architecture", "autopick-bc"]
+        + ["--epochs", 1, "--no-refit", "--gpu", ""]
+    )
+    model = load_model(tmp_path / "m")
+    assert model.architecture.name == "autopick-bc"
+    assert model.network.count_params() == architecture("autopick-bc").build().count_params()
+
+
+def test_a_model_is_not_overwritten(demo_dataset, demo_model, capsys):
+    before = (demo_model / "card.json").read_bytes()
+    run_apbc(["train", demo_dataset, "--out", demo_model, "--gpu", ""], expect=1)
+    assert "already holds a model" in capsys.readouterr().err
+    assert (demo_model / "card.json").read_bytes() == before
+
+
+@pytest.fixture
+def copied(demo_model, tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("card.json", "model.keras"):
+        (folder / name).write_bytes((demo_model / name).read_bytes())
+    return folder
+
+
+def test_a_model_that_was_tampered_with_is_refused(copied):
+    data = bytearray((copied / "model.keras").read_bytes())
+    data[len(data) // 2] ^= 1
+    (copied / "model.keras").write_bytes(bytes(data))
+    with pytest.raises(ApbcError, match="hash differs"):
+        load_model(copied)
+
+
+def test_a_network_that_is_not_that_of_the_card_is_refused(copied):
+    import hashlib
+
+    keras.Sequential([keras.Input((None, None, 1)), keras.layers.Conv2D(1, 3)]).save(
+        copied / "model.keras"
+    )
+    card = json.loads((copied / "card.json").read_text())
+    card["weights_sha256"] = hashlib.sha256((copied / "model.keras").read_bytes()).hexdigest()
+    (copied / "card.json").write_text(json.dumps(card))
+    with pytest.raises(ApbcError, match="not the network"):
+        load_model(copied)
+
+
+def test_a_network_with_code_in_it_is_refused(copied):
+    import hashlib
+
+    keras.Sequential([keras.Input((None, None, 1)), keras.layers.Lambda(lambda x: x)]).save(
+        copied / "model.keras"
+    )
+    card = json.loads((copied / "card.json").read_text())
+    card["weights_sha256"] = hashlib.sha256((copied / "model.keras").read_bytes()).hexdigest()
+    (copied / "card.json").write_text(json.dumps(card))
+    with pytest.raises(ApbcError, match="Keras cannot load"):
+        load_model(copied)
+
+
+@pytest.mark.parametrize("key", ["calibration", "weights_sha256", "preprocessing"])
+def test_a_card_that_lacks_something_is_refused(copied, key):
+    card = json.loads((copied / "card.json").read_text())
+    del card[key]
+    (copied / "card.json").write_text(json.dumps(card))
+    with pytest.raises(ApbcError, match=key):
+        load_model(copied)
+
+
+def test_a_folder_without_a_card_is_no_model(tmp_path):
+    with pytest.raises(ApbcError, match="no apbc model"):
+        load_model(tmp_path)
+
+
+def test_decoys_recover_a_calibration():
+    """Scores drawn with known probabilities, decoys of another density."""
+    rng = np.random.default_rng(0)
+    false = rng.normal(-3, 2.0, 6000)
+    particles = rng.normal(3, 1.5, 1500)
+    decoys = rng.normal(-3, 2.0, 15000)
+    scores = np.concatenate([false, particles])
+    found = calibrate.from_decoys(scores, decoys)
+    assert found is not None
+    truth = np.repeat([False, True], [6000, 1500])
+    mean, share, counts = metrics.reliability(found.probability(scores), truth)
+    assert (np.abs(mean - share) * counts).sum() / counts.sum() < 0.03
+    assert abs(found.probability(scores).sum() / 1500 - 1) < 0.1
+
+
+def test_calibration_needs_enough_candidates():
+    assert calibrate.from_decoys(np.zeros(20), np.zeros(5000)) is None
+
+
+def test_platt_calibration_of_crops():
+    rng = np.random.default_rng(1)
+    scores = rng.normal(0, 3, 4000)
+    good = rng.uniform(size=4000) < 1 / (1 + np.exp(-(1.5 * scores - 1)))
+    found = calibrate.from_crops(scores, good)
+    assert found.slope == pytest.approx(1.5, abs=0.15)
+    assert found.offset == pytest.approx(-1, abs=0.2)
+
+
+def test_calibration_and_its_inverse():
+    calibration = Calibration(slope=2.0, offset=-1.0)
+    assert calibration.score(float(calibration.probability(np.array(0.7)))) == pytest.approx(0.7)
+    assert calibration.score(0.0) == -np.inf
+
+
+def test_figures_by_hand():
+    good = np.array([True, True, True, False, False])
+    row = metrics.figures(np.array([0.9, 0.6, 0.2, 0.7, 0.1]), good)
+    assert (row["tp"], row["tn"], row["fp"], row["fn"]) == (2, 1, 1, 1)
+    assert row["accuracy"] == 0.6
+    assert row["precision"] == pytest.approx(2 / 3) and row["recall"] == pytest.approx(2 / 3)
+    assert row["auc"] == pytest.approx(4 / 6)
