@@ -16,7 +16,7 @@ export SCIPION_NOTIFY=False
 export SCIPION_TEST_NOSYNC=1
 export APBC_ENV_ACTIVATION=
 export TF_CPP_MIN_LOG_LEVEL="${TF_CPP_MIN_LOG_LEVEL:-3}"
-mkdir -p "$SCIPION_TESTS_OUTPUT" "$SCIPION_LOGS"
+mkdir -p "$SCIPION_TESTS_OUTPUT" "$SCIPION_LOGS" "$SCIPION_USER_DATA/projects"
 # Relion's plugin wants the programs in a folder whose name tells their version.
 RELION_HOME="${RELION_HOME:-$(python -c '
 import runpy, sys
