@@ -16,6 +16,10 @@ class Plugin(pwem.Plugin):
     _url = URL
     _supportedVersions = [__version__]
 
+    def getName(self):
+        """Name in front of the labels of the protocols."""
+        return "apbc"
+
     @classmethod
     def _defineVariables(cls):
         """Define the variables a user can set in ``scipion.conf``."""

@@ -205,6 +205,7 @@ def make_project(out):
     name = "project"
     manager = Manager()
     link = manager.getProjectPath(name)
+    os.makedirs(os.path.dirname(link), exist_ok=True)
     if os.path.islink(link):
         os.remove(link)
     shutil.rmtree(os.path.join(out, name), ignore_errors=True)

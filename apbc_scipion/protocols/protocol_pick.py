@@ -26,7 +26,7 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
 
     *Score and threshold.* Every candidate gets a score that is calibrated: of the candidates with
     a score near 0.7, about 70 % are particles. The coordinates in the output are those above the
-    threshold, with their score in the column __apbcScore_. All candidates stay in extra/candidates,
+    threshold, with their score in the column apbcScore. All candidates stay in extra/candidates,
     so a lower threshold later costs nothing. Picks at the threshold for other programs are in
     extra/picks.
 

@@ -27,7 +27,7 @@ class ApbcProtScreen(EMProtocol, ApbcProtBase):
     Particles from any picker get the model's calibrated score and are sorted at the threshold:
     those above go to _outputParticlesTrue_, the others to _outputParticlesFalse_. Nothing else of
     a particle changes: alignment, CTF, acquisition and coordinates are those of the input. The
-    score is in the column __apbcScore_ of both sets. A set that would be empty is not made.
+    score is in the column apbcScore of both sets. A set that would be empty is not made.
 
     By default particles are read from their stacks. Reading them from the micrographs shows the
     model the very pixels it was trained on and is the better choice where the micrographs are
