@@ -111,8 +111,20 @@ def particle_stars(folder, demo_data, old=False, box=72):
             text += "".join(f"{row} 3.5 10000\n" for row in rows)
         else:
             columns += ["OpticsGroup"]
-            text = "data_optics\n\nloop_\n_rlnOpticsGroup #1\n_rlnImagePixelSize #2\n1 3.5\n\n"
-            text += "data_particles\n\nloop_\n"
+            optics = {
+                "OpticsGroup": 1,
+                "OpticsGroupName": "opticsGroup1",
+                "ImagePixelSize": 3.5,
+                "Voltage": 300,
+                "SphericalAberration": 2.7,
+                "AmplitudeContrast": 0.1,
+                "ImageSize": box,
+                "ImageDimensionality": 2,
+            }
+            text = "# version 30001\n\ndata_optics\n\nloop_\n"
+            text += "".join(f"_rln{label} #{i}\n" for i, label in enumerate(optics, 1))
+            text += " ".join(map(str, optics.values())) + "\n\n\n"
+            text += "# version 30001\n\ndata_particles\n\nloop_\n"
             text += "".join(f"_rln{c} #{i}\n" for i, c in enumerate(columns, 1))
             text += "".join(f"{row} 1\n" for row in rows)
         (folder / f"{kind}.star").write_text(text)

@@ -1,0 +1,328 @@
+import csv
+import json
+import os
+import shutil
+import subprocess
+
+import mrcfile
+import numpy as np
+import pytest
+
+pytest.importorskip("tensorflow")
+
+from conftest import run_apbc  # noqa: E402
+from test_dataset import particle_stars  # noqa: E402
+
+from apbc.io.coordinates import read_coordinates  # noqa: E402
+from apbc.io.images import read_micrograph  # noqa: E402
+from apbc.io.particles import read_particles  # noqa: E402
+from apbc.models.folder import load_model  # noqa: E402
+from apbc.picking.peaks import find_peaks, suppress  # noqa: E402
+from apbc.picking.score_map import ScoreMap, score_map  # noqa: E402
+from apbc.preprocess.working import Preprocessing  # noqa: E402
+
+
+def bumps(shape, centres, width=3.0):
+    y, x = np.indices(shape)
+    total = sum(
+        h * np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (2 * width**2)) for cx, cy, h in centres
+    )
+    return (total - 5).astype(np.float32)
+
+
+def test_peaks_lie_between_grid_points():
+    grid = ScoreMap(bumps((60, 60), [(20.3, 30.7, 10.0)]), stride=4, origin=2.0)
+    xy, scores = find_peaks(grid, (240, 240), diameter=28, floor=0.0)
+    assert len(xy) == 1 and scores[0] == pytest.approx(5, abs=0.3)
+    np.testing.assert_allclose(xy[0], [20.3 * 4 + 2, 30.7 * 4 + 2], atol=0.4)
+
+
+def test_of_two_near_peaks_the_better_stays():
+    grid = ScoreMap(bumps((60, 60), [(20, 20, 8), (22.9, 20, 9), (40, 40, 7)], 0.8), 4, 0.0)
+    xy, _ = find_peaks(grid, (240, 240), diameter=28, floor=0.0)
+    np.testing.assert_allclose(xy, [[22.9 * 4, 80], [160, 160]], atol=0.5)
+
+
+def test_suppression_is_greedy():
+    line = np.array([[0.0, 0], [8, 0], [16, 0], [40, 0]])
+    assert suppress(line, 10).tolist() == [True, False, True, True]
+    assert suppress(np.empty((0, 2)), 10).tolist() == []
+
+
+def test_edge_rule_leaves_out_what_is_not_whole():
+    grid = ScoreMap(bumps((60, 60), [(3.4, 30, 9), (3.8, 45, 9)], 1.0), 4, 0.0)
+    xy, _ = find_peaks(grid, (240, 240), diameter=30, floor=0.0)
+    np.testing.assert_allclose(xy, [[15.2, 180]], atol=0.4)  # 13.6 is nearer than half of 30
+
+
+def test_tiles_give_the_scores_of_the_whole(demo_model, demo_data, demo_diameter):
+    model = load_model(demo_model)
+    path = sorted((demo_data / "micrographs").glob("*.mrc"))[0]
+    work = Preprocessing(demo_diameter).working_image(read_micrograph(path), 3.5)
+    whole = score_map(model.network, model.architecture, work.pixels)
+    tiled = score_map(model.network, model.architecture, work.pixels, tile=150)
+    np.testing.assert_allclose(tiled.scores, whole.scores, atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def picks(demo_model, demo_data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("picks") / "out"
+    run_apbc(
+        ["pick", demo_model, "--micrographs", demo_data / "micrographs", "--out", out, "--gpu", ""]
+    )
+    return out
+
+
+def test_picks_find_the_particles(picks, demo_data, demo_diameter, tmp_path):
+    report = tmp_path / "figures.json"
+    run_apbc(
+        ["evaluate", picks, demo_data / "truth", "--diameter", demo_diameter, "--json", report]
+        + ["--edge", demo_diameter / 2]
+    )
+    figures = json.loads(report.read_text())
+    assert figures["micrographs"] == 6
+    assert figures["f1"] > 0.7
+    assert figures["average_precision"] > 0.7
+
+
+def test_formats_agree_and_the_threshold_only_chooses(picks):
+    run = json.loads((picks / "run.json").read_text())
+    assert run["threshold"] == 0.5 and run["device"] == "cpu"
+    for name in run["shapes"]:
+        candidates = read_coordinates(picks / "candidates" / f"{name}.csv")
+        kept = candidates[candidates[:, 2] >= 0.5]
+        assert run["counts"][name] == {"candidates": len(candidates), "exported": len(kept)}
+        assert len(candidates) > len(kept)
+        np.testing.assert_allclose(read_coordinates(picks / f"{name}.csv"), kept, atol=1e-3)
+        star = read_coordinates(picks / f"{name}.star")
+        np.testing.assert_allclose(star, kept, atol=1e-3)
+        box = read_coordinates(picks / f"{name}.box")
+        np.testing.assert_allclose(box[:, :2], kept[:, :2], atol=1)
+
+
+def test_threshold_zero_exports_every_candidate(demo_model, demo_data, tmp_path):
+    path = sorted((demo_data / "micrographs").glob("*.mrc"))[0]
+    run_apbc(
+        ["pick", demo_model, "--micrographs", path, "--out", tmp_path, "--threshold", 0]
+        + ["--format", "csv", "--gpu", ""]
+    )
+    assert (tmp_path / f"{path.stem}.csv").read_text().splitlines()[1:]
+    np.testing.assert_array_equal(
+        read_coordinates(tmp_path / f"{path.stem}.csv"),
+        read_coordinates(tmp_path / "candidates" / f"{path.stem}.csv"),
+    )
+    assert not list(tmp_path.glob("*.star"))
+
+
+def test_resume_does_only_what_is_left(demo_model, demo_data, picks, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(picks, out)
+    names = sorted(path.stem for path in (out / "candidates").glob("*.csv"))
+    marked = out / "candidates" / f"{names[0]}.csv"
+    marked.write_text("x,y,score\n100,100,0.9\n")
+    (out / "candidates" / f"{names[1]}.csv").unlink()
+    before = {n: (out / "candidates" / f"{n}.csv").stat().st_mtime_ns for n in names[2:]}
+    run_apbc(
+        ["pick", demo_model, "--micrographs", demo_data / "micrographs", "--out", out]
+        + ["--resume", "--gpu", ""]
+    )
+    assert read_coordinates(out / f"{names[0]}.csv").tolist() == [[100, 100, 0.9]]
+    assert (
+        read_coordinates(out / f"{names[1]}.csv").shape
+        == read_coordinates(picks / f"{names[1]}.csv").shape
+    )
+    for name, time in before.items():
+        assert (out / "candidates" / f"{name}.csv").stat().st_mtime_ns == time
+
+
+def test_resume_with_another_floor_is_refused(demo_model, demo_data, picks, tmp_path, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(picks, out)
+    run_apbc(
+        ["pick", demo_model, "--micrographs", demo_data / "micrographs", "--out", out]
+        + ["--resume", "--floor", 0.2, "--gpu", ""],
+        expect=1,
+    )
+    assert "another model or floor" in capsys.readouterr().err
+
+
+def test_failed_micrographs_are_listed_and_the_others_are_picked(
+    demo_model, demo_data, tmp_path, capsys
+):
+    source = tmp_path / "in"
+    source.mkdir()
+    paths = sorted((demo_data / "micrographs").glob("*.mrc"))[:3]
+    for path in paths:
+        shutil.copy(path, source)
+    with mrcfile.open(source / paths[0].name, "r+") as mrc:
+        mrc.data[5, 5] = np.nan
+    short = source / paths[1].name
+    short.write_bytes(short.read_bytes()[:-9000])
+    call = ["pick", demo_model, "--micrographs", source, "--out", tmp_path / "out", "--gpu", ""]
+    run_apbc(call, expect=3)
+    with (tmp_path / "out" / "failed.csv").open() as handle:
+        failed = {row["micrograph"]: row["reason"] for row in csv.DictReader(handle)}
+    assert set(failed) == {paths[0].stem, paths[1].stem}
+    assert "finite" in failed[paths[0].stem] and "short" in failed[paths[1].stem]
+    done = {path.stem for path in (tmp_path / "out" / "candidates").glob("*.csv")}
+    assert done == {paths[2].stem}
+    run_apbc([*call, "--max-failed", 0.7], expect=0)
+    shutil.copy(paths[0], source)
+    shutil.copy(paths[1], source)
+    run_apbc([*call, "--resume"], expect=0)
+    assert not (tmp_path / "out" / "failed.csv").exists()
+
+
+def test_no_particle_is_a_valid_result(demo_model, tmp_path):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "flat.mrc"
+    with mrcfile.new(path) as mrc:
+        mrc.set_data(rng.normal(size=(400, 512)).astype(np.float32))  # rectangular as well
+        mrc.voxel_size = 3.5
+    out = tmp_path / "out"
+    call = ["pick", demo_model, "--micrographs", path, "--out", out, "--gpu", ""]
+    run_apbc([*call, "--threshold", 1])
+    assert (out / "flat.csv").read_text() == "x,y,score\n"
+    assert read_coordinates(out / "flat.star").shape == (0, 3)
+    assert json.loads((out / "run.json").read_text())["counts"]["flat"]["exported"] == 0
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint16", "float16", "int16"])
+def test_other_pixel_types_give_the_same_picks(dtype, demo_model, demo_data, picks, tmp_path):
+    path = sorted((demo_data / "micrographs").glob("*.mrc"))[0]
+    image = read_micrograph(path)
+    low, high = np.percentile(image, [0.01, 99.99])
+    scaled = np.clip((image - low) / (high - low), 0, 1) * 120
+    with mrcfile.new(tmp_path / path.name) as mrc:
+        mrc.set_data(scaled.astype(dtype))
+        mrc.voxel_size = 3.5
+    out = tmp_path / "out"
+    run_apbc(["pick", demo_model, "--micrographs", tmp_path / path.name, "--out", out, "--gpu", ""])
+    mine = read_coordinates(out / f"{path.stem}.csv")[:, :2]
+    theirs = read_coordinates(picks / f"{path.stem}.csv")[:, :2]
+    gap = np.hypot(*(mine[:, None] - theirs[None]).transpose(2, 0, 1)).min(axis=1)
+    assert np.mean(gap < 4) > 0.9
+    assert abs(len(mine) - len(theirs)) <= 0.1 * len(theirs)
+
+
+def test_other_pixel_sizes_give_the_same_picks(demo_model, demo_data, picks, tmp_path):
+    from apbc.preprocess.binning import fourier_resample
+
+    path = sorted((demo_data / "micrographs").glob("*.mrc"))[0]
+    image = read_micrograph(path)
+    with mrcfile.new(tmp_path / path.name) as mrc:
+        mrc.set_data(fourier_resample(image, (1280, 1280)))
+        mrc.voxel_size = 1.75
+    out = tmp_path / "out"
+    run_apbc(["pick", demo_model, "--micrographs", tmp_path / path.name, "--out", out, "--gpu", ""])
+    mine = read_coordinates(out / f"{path.stem}.csv")[:, :2] / 2
+    theirs = read_coordinates(picks / f"{path.stem}.csv")[:, :2]
+    assert mine.shape == theirs.shape
+    gap = np.hypot(*(mine[:, None] - theirs[None]).transpose(2, 0, 1)).min(axis=1)
+    assert gap.max() < 1
+
+
+def test_a_phase_flipped_model_asks_for_the_ctf(demo_data, demo_diameter, tmp_path, capsys):
+    micrographs, ctf = demo_data / "micrographs", demo_data / "micrographs_ctf.star"
+    run_apbc(
+        ["dataset", "--micrographs", micrographs, "--good", demo_data / "good", "--bad"]
+        + [demo_data / "bad", "--diameter", demo_diameter, "--ctf", ctf]
+        + ["--out", tmp_path / "d.h5"]
+    )
+    run_apbc(
+        ["train", tmp_path / "d.h5", "--out", tmp_path / "m", "--epochs", 1, "--no-refit"]
+        + ["--gpu", ""]
+    )
+    one = sorted(micrographs.glob("*.mrc"))[0]
+    call = ["pick", tmp_path / "m", "--micrographs", one, "--out", tmp_path / "p", "--gpu", ""]
+    run_apbc(call, expect=1)
+    assert "--ctf" in capsys.readouterr().err
+    run_apbc([*call, "--ctf", ctf])
+    assert len(read_coordinates(tmp_path / "p" / "candidates" / f"{one.stem}.csv")) > 0
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_screening_sorts_and_keeps_everything(old, demo_model, demo_data, tmp_path):
+    good, bad = particle_stars(tmp_path / "stars", demo_data, old)
+    merged = tmp_path / "stars" / "all.star"
+    bad_rows = [line for line in bad.read_text().splitlines() if "@" in line]
+    merged.write_text(good.read_text() + "\n".join(bad_rows) + "\n")
+    out = tmp_path / "screened"
+    run_apbc(["screen", demo_model, merged, "--out", out, "--gpu", ""])
+    table = read_particles(merged)
+    true, false = (read_particles(out / f"particles_{k}.star") for k in ("true", "false"))
+    assert true.n + false.n == table.n
+    assert true.table.labels == [*table.table.labels, "rlnParticleFigureOfMerit"]
+    assert set(true.star.tables) == set(table.star.tables)
+    names = table.table.text("rlnImageName")
+    with (out / "scores.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
+    assert [int(row["row"]) for row in rows] == list(range(table.n))
+    kept = [n for n, row in zip(names, rows, strict=True) if float(row["score"]) >= 0.5]
+    assert true.table.text("rlnImageName") == kept
+    right = sum("good" in n for n in true.table.text("rlnImageName")) + sum(
+        "bad" in n for n in false.table.text("rlnImageName")
+    )
+    assert right / table.n > 0.75
+
+
+def test_screening_on_micrographs(demo_model, demo_data, tmp_path):
+    good, _ = particle_stars(tmp_path / "stars", demo_data)
+    run_apbc(
+        ["screen", demo_model, good, "--micrographs", demo_data / "micrographs"]
+        + ["--out", tmp_path / "out", "--gpu", ""]
+    )
+    table = read_particles(good)
+    assert read_particles(tmp_path / "out" / "particles_true.star").n > 0.7 * table.n
+
+
+def test_relion_reads_what_screening_writes(demo_model, demo_data, tmp_path):
+    if shutil.which("relion_star_handler") is None:
+        pytest.skip("NO RELION: relion_star_handler is not on PATH")
+    good, _ = particle_stars(tmp_path / "stars", demo_data)
+    out = tmp_path / "out"
+    run_apbc(["screen", demo_model, good, "--out", out, "--gpu", "", "--threshold", 0.7])
+    for name in ("particles_true", "particles_false"):
+        again = tmp_path / f"{name}_again.star"
+        subprocess.run(
+            ["relion_star_handler", "--i", out / f"{name}.star", "--o", again, "--select"]
+            + ["rlnParticleFigureOfMerit", "--minval", "0", "--maxval", "1"],
+            check=True,
+            capture_output=True,
+            cwd=tmp_path,
+            env={**os.environ},
+        )
+        mine, theirs = read_particles(out / f"{name}.star"), read_particles(again)
+        assert theirs.n == mine.n > 0
+        np.testing.assert_allclose(
+            theirs.table.numbers("rlnParticleFigureOfMerit"),
+            mine.table.numbers("rlnParticleFigureOfMerit"),
+            atol=1e-5,
+        )
+
+
+def test_a_stack_of_one_particle(demo_model, demo_data, tmp_path):
+    good, _ = particle_stars(tmp_path / "stars", demo_data)
+    with mrcfile.open(tmp_path / "stars" / "good.mrcs") as mrc:
+        one = mrc.data[0].copy()
+    with mrcfile.new(tmp_path / "stars" / "good.mrcs", overwrite=True) as mrc:
+        mrc.set_data(one)
+        mrc.voxel_size = 3.5
+    lines = good.read_text().splitlines()
+    rows = [line for line in lines if "@" in line]
+    good.write_text("\n".join([line for line in lines if "@" not in line] + rows[:1]) + "\n")
+    run_apbc(["screen", demo_model, good, "--out", tmp_path / "out", "--gpu", ""])
+    scores = (tmp_path / "out" / "scores.csv").read_text().splitlines()
+    assert len(scores) == 2
+
+
+def test_a_stack_with_fewer_particles_than_its_star(demo_model, demo_data, tmp_path, capsys):
+    good, _ = particle_stars(tmp_path / "stars", demo_data)
+    with mrcfile.open(tmp_path / "stars" / "good.mrcs") as mrc:
+        some = mrc.data[:5].copy()
+    with mrcfile.new(tmp_path / "stars" / "good.mrcs", overwrite=True) as mrc:
+        mrc.set_data(some)
+        mrc.voxel_size = 3.5
+    run_apbc(["screen", demo_model, good, "--out", tmp_path / "out", "--gpu", ""], expect=1)
+    assert "which has 5" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
