@@ -8,7 +8,7 @@ import time
 
 import mrcfile
 import numpy as np
-from pwem.objects import Class2D, SetOfCoordinates
+from pwem.objects import Class2D, CTFModel, SetOfCoordinates
 from pwem.protocols import ProtImportMicrographs
 from pyworkflow.protocol import MODE_RESUME
 from pyworkflow.tests import BaseTest, setupTestProject
@@ -399,6 +399,39 @@ class TestModelProtocols(ProtocolTest):
             self.assertIn("has gone", "\n".join(pick.validate()))
         finally:
             os.rename(moved + ".away", moved)
+
+    def test_phase_flipped_model(self):
+        source = self.protMics
+        ctfs = source._createSetOfCTF()
+        ctfs.setMicrographs(common.pointer(source, "outputMicrographs"))
+        for mic in source.outputMicrographs.iterItems():
+            ctf = CTFModel(objId=mic.getObjId())
+            ctf.setStandardDefocus(18000, 17000, 25)
+            ctf.setMicrograph(mic)
+            ctfs.append(ctf)
+        source._defineOutputs(outputCTF=ctfs)
+        source._store()
+        self.proj.mapper.commit()
+
+        dataset = self.datasetFromCoordinates()
+        self.link(dataset, "inputCTF", source, "outputCTF")
+        self.launchProtocol(dataset)
+        self.assertTrue(dataset.outputDataset.isPhaseFlipped())
+        train = self.newProtocol(ApbcProtTrain, useGpu=False, epochs=1, refit=False)
+        self.link(train, "inputDataset", dataset, "outputDataset")
+        self.launchProtocol(train)
+        self.assertTrue(train.outputModel.isPhaseFlipped())
+
+        pick = self.newPick()
+        self.link(pick, "inputModel", train, "outputModel")
+        self.assertIn("give CTFs", "\n".join(pick.validate()))
+        self.link(pick, "inputCTF", source, "outputCTF")
+        self.launchProtocol(pick)
+        self.assertGreater(pick.outputCoordinates.getSize(), 20)
+
+        needless = self.newPick()
+        self.link(needless, "inputCTF", source, "outputCTF")
+        self.assertIn("trained without", "\n".join(needless.warnings()))
 
     # ------------------------------ screening ----------------------------------
     def test_screen(self):

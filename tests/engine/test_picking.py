@@ -10,16 +10,16 @@ import pytest
 
 pytest.importorskip("tensorflow")
 
-from conftest import run_apbc  # noqa: E402
-from test_dataset import particle_stars  # noqa: E402
+from test_dataset import particle_stars
 
-from apbc.io.coordinates import read_coordinates  # noqa: E402
-from apbc.io.images import read_micrograph  # noqa: E402
-from apbc.io.particles import read_particles  # noqa: E402
-from apbc.models.folder import load_model  # noqa: E402
-from apbc.picking.peaks import find_peaks, suppress  # noqa: E402
-from apbc.picking.score_map import ScoreMap, score_map  # noqa: E402
-from apbc.preprocess.working import Preprocessing  # noqa: E402
+from apbc.io.coordinates import read_coordinates
+from apbc.io.images import read_micrograph
+from apbc.io.particles import read_particles
+from apbc.models.folder import load_model
+from apbc.picking.peaks import find_peaks, suppress
+from apbc.picking.score_map import ScoreMap, score_map
+from apbc.preprocess.working import Preprocessing
+from conftest import run_apbc
 
 
 def bumps(shape, centres, width=3.0):

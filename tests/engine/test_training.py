@@ -6,20 +6,20 @@ import pytest
 
 pytest.importorskip("tensorflow")
 
-import keras  # noqa: E402
-from conftest import run_apbc  # noqa: E402
+import keras
 
-from apbc.dataset.labels import GOOD  # noqa: E402
-from apbc.dataset.store import Dataset  # noqa: E402
-from apbc.errors import ApbcError  # noqa: E402
-from apbc.models.architecture import ARCHITECTURES, architecture  # noqa: E402
-from apbc.models.calibration import Calibration  # noqa: E402
-from apbc.models.folder import load_model  # noqa: E402
-from apbc.system.devices import Device  # noqa: E402
-from apbc.training import calibrate, metrics  # noqa: E402
-from apbc.training.fit import Checkpoint  # noqa: E402
-from apbc.training.samples import Neighbours, Samples, targets  # noqa: E402
-from apbc.training.train import TrainingOptions, train  # noqa: E402
+from apbc.dataset.labels import GOOD
+from apbc.dataset.store import Dataset
+from apbc.errors import ApbcError
+from apbc.models.architecture import ARCHITECTURES, architecture
+from apbc.models.calibration import Calibration
+from apbc.models.folder import load_model
+from apbc.system.devices import Device
+from apbc.training import calibrate, metrics
+from apbc.training.fit import Checkpoint
+from apbc.training.samples import Neighbours, Samples, targets
+from apbc.training.train import TrainingOptions, train
+from conftest import run_apbc
 
 CPU = Device("cpu", "cpu")
 
