@@ -246,7 +246,7 @@ class Workflow:
 
         protocol = self.newProtocol(
             ProtRelionExtractParticles,
-            "extraction",
+            "extraction of picks" if linked else "extraction",
             doInvert=True,
             doNormalize=True,
             saveFloat16=False,
@@ -331,7 +331,9 @@ class Workflow:
 
     def newProtocol(self, protocolClass, label, **values):
         """Create a protocol with a label."""
-        return self.project.newProtocol(protocolClass, objLabel=label, **values)
+        protocol = self.project.newProtocol(protocolClass, **values)
+        protocol.setObjLabel(label)
+        return protocol
 
     def launch(self, protocol):
         """Run a protocol to its end and return it."""
