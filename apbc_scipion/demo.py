@@ -280,7 +280,7 @@ def write_report(done, settings, seconds, out):
     folder = os.path.join(out, "report")
     shutil.rmtree(folder, ignore_errors=True)
     model = done["model"].outputModel.getPath()
-    shutil.copytree(model, os.path.join(folder, "model"))
+    shutil.copytree(model, os.path.join(folder, "model"), ignore=shutil.ignore_patterns("*.keras"))
     parts = ["<section><h2>What was picked</h2><div class='numbers'>"]
     numbers = [
         ("%d" % done["picks"].outputCoordinates.getSize(), "particles picked"),
