@@ -257,8 +257,8 @@ def page(data: ReportData, picture: bytes) -> str:
         f"{card['architecture']}, trained on {card['device']} in {card['seconds']:.0f} s",
         f"particle diameter {card['diameter']:g} Å, working pixel size {card['pixel_size']:.2f} Å",
         *(
-            f"{part} micrographs: {figures['picks']:.0f} picks each at threshold "
-            f"{card['threshold']:g}, which hold {figures['label_recall']:.0%} of the good labels; "
+            f"{part} micrographs: {figures['picks']:.0f} picks each at the best threshold "
+            f"to be expected, which hold {figures['label_recall']:.0%} of the good labels; "
             f"{figures['expected_precision']:.0%} of the picks are expected to be particles"
             for part, figures in card["picking"].items()
         ),

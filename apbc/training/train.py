@@ -50,7 +50,7 @@ ALL_KINDS = (GOOD, BAD, UNLABELLED)
 LABEL_RADIUS = 0.25  # a candidate within this many diameters of a label has it
 LOWEST_SCORE = -8.0  # logit of the lowest candidate that calibration sees
 SCORE_BATCH = 256
-DEFAULT_THRESHOLD = 0.5
+DEFAULT_THRESHOLD = 0.5  # where no candidates tell a better one
 FINE_TUNING_RATE = 0.2  # of the usual learning rate, when going on from a model
 REFIT_RATE = 0.4  # of the usual learning rate, when the weights are refitted on all labels
 REFIT_EPOCHS = 0.4  # of the epochs that were best on the split
@@ -178,10 +178,12 @@ def train(
         for part, values in probabilities.items()
     }
     test_calibration = calibration
+    everywhere = list(candidates.values())
     if options.refit:
         network = _refit(dataset, arch, options, members, checkpoints)
         everywhere = list(find_candidates(dataset, network, arch).values())
         calibration = _from_decoys(everywhere, "all") or calibration
+    threshold = _threshold(everywhere, calibration)
 
     card: dict[str, Any] = {
         "apbc_version": __version__,
@@ -194,14 +196,14 @@ def train(
         "phase_flipped": dataset.preprocessing.phase_flipped,
         "preprocessing": dataset.preprocessing.to_dict(),
         "calibration": calibration.to_dict(),
-        "threshold": DEFAULT_THRESHOLD,
+        "threshold": round(threshold, 3),
         "data_hash": dataset.data_hash,
         "data_source": dataset.provenance["source"],
         "training_micrographs": dataset.micrograph_names,
         "labels": dataset.counts(),
         "metrics": figures,
         "picking": {
-            NAMES[part]: c.figures(test_calibration, DEFAULT_THRESHOLD)
+            NAMES[part]: c.figures(test_calibration, _threshold([c], test_calibration))
             for part, c in candidates.items()
         },
         "best_epochs": [m.best_epoch for m in members],
@@ -343,6 +345,14 @@ def _from_decoys(candidates: list[Candidates], which: str) -> Calibration | None
     together = Candidates.joined(candidates)
     found = calibrate.from_decoys(together.scores, together.decoys)
     return found and replace(found, method=f"candidates and decoys of the {which} micrographs")
+
+
+def _threshold(candidates: Sequence[Candidates], calibration: Calibration) -> float:
+    """Score from which candidates are exported by default."""
+    scores = np.concatenate([np.empty(0), *(c.scores for c in candidates)])
+    if not len(scores):
+        return DEFAULT_THRESHOLD
+    return calibrate.best_threshold(calibration.probability(scores))
 
 
 def find_candidates(

@@ -85,12 +85,12 @@ def test_picks_find_the_particles(picks, demo_data, demo_diameter, tmp_path):
     assert figures["average_precision"] > 0.7
 
 
-def test_formats_agree_and_the_threshold_only_chooses(picks):
+def test_formats_agree_and_the_threshold_only_chooses(picks, demo_model):
     run = json.loads((picks / "run.json").read_text())
-    assert run["threshold"] == 0.5 and run["device"] == "cpu"
+    assert run["threshold"] == load_model(demo_model).threshold and run["device"] == "cpu"
     for name in run["shapes"]:
         candidates = read_coordinates(picks / "candidates" / f"{name}.csv")
-        kept = candidates[candidates[:, 2] >= 0.5]
+        kept = candidates[candidates[:, 2] >= run["threshold"]]
         assert run["counts"][name] == {"candidates": len(candidates), "exported": len(kept)}
         assert len(candidates) > len(kept)
         np.testing.assert_allclose(read_coordinates(picks / f"{name}.csv"), kept, atol=1e-3)
@@ -248,7 +248,7 @@ def test_screening_sorts_and_keeps_everything(old, demo_model, demo_data, tmp_pa
     bad_rows = [line for line in bad.read_text().splitlines() if "@" in line]
     merged.write_text(good.read_text() + "\n".join(bad_rows) + "\n")
     out = tmp_path / "screened"
-    run_apbc(["screen", demo_model, merged, "--out", out, "--gpu", ""])
+    run_apbc(["screen", demo_model, merged, "--out", out, "--threshold", 0.5, "--gpu", ""])
     table = read_particles(merged)
     true, false = (read_particles(out / f"particles_{k}.star") for k in ("true", "false"))
     assert true.n + false.n == table.n
