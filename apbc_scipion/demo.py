@@ -235,7 +235,7 @@ def draw_overlay(done, settings, out):
         "--picks",
         os.path.abspath(picks._getExtraPath("candidates", stem + ".csv")),
         "--threshold",
-        picks.threshold.get(),
+        picks.getThreshold(),
         "--diameter",
         settings.diameter,
         "--pixel-size",

@@ -71,11 +71,12 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
         form.addParam(
             "threshold",
             params.FloatParam,
-            default=0.5,
-            validators=[params.Range(0, 1, "must lie between 0 and 1.")],
+            default=-1.0,
+            validators=[params.Range(-1, 1, "must lie between 0 and 1, or be -1.")],
             label="Threshold (0 to 1)",
-            help="Candidates with a score below it are not exported. 0.5 means that a candidate "
-            "is as likely a particle as not. Raise it for cleaner picks, lower it for more.",
+            help="Candidates with a score below it are not exported. -1 takes the threshold "
+            "on the model's card, which promises the best F1. 0.5 means that something is as "
+            "likely a particle as not. Raise it for cleaner particles, lower it for more.",
         )
         form.addParam(
             "maxFailed",
@@ -178,7 +179,7 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
             "--pixel-size",
             self.getInputMicrographs().getSamplingRate(),
             "--threshold",
-            self.threshold.get(),
+            self.getThreshold(),
             "--format",
             "star,box",
             "--max-failed",
@@ -254,7 +255,7 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
         labels = self._getLabels()
         for mic in micDoneList:
             picks = convert.read_picks(self._getCandidates(labels[mic.getObjId()]))
-            convert.append_picks(picks, mic, outputCoords, self.threshold.get())
+            convert.append_picks(picks, mic, outputCoords, self.getThreshold())
 
     # -------------------------- information ------------------------------------
     def _validate(self):
@@ -311,7 +312,7 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
         else:
             lines.append(
                 "*%d* particles at threshold %g, box of %d px"
-                % (coordinates.getSize(), self.threshold.get(), coordinates.getBoxSize())
+                % (coordinates.getSize(), self.getThreshold(), coordinates.getBoxSize())
             )
         devices = {run["device"] for run in self._iterRuns() if run.get("device")}
         for device in sorted(devices):
@@ -330,7 +331,7 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
             return []
         return [
             "%d particles were picked with apbc [AutopickBC] at a threshold of %g."
-            % (coordinates.getSize(), self.threshold.get())
+            % (coordinates.getSize(), self.getThreshold())
         ]
 
     def getSummary(self, coordSet):
@@ -338,6 +339,11 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
         return "%d particles, box of %d px" % (coordSet.getSize(), coordSet.getBoxSize())
 
     # -------------------------- utilities ----------------------------------------
+    def getThreshold(self):
+        """Threshold in force: that of the form, else that of the model."""
+        wanted = self.threshold.get()
+        return wanted if wanted >= 0 else self.inputModel.get().getThreshold()
+
     def _ifClosed(self, items):
         """Return a set, or None while it is still growing."""
         return items if items is not None and items.isStreamClosed() else None

@@ -80,10 +80,12 @@ class ApbcProtScreen(EMProtocol, ApbcProtBase):
         form.addParam(
             "threshold",
             params.FloatParam,
-            default=0.5,
-            validators=[params.Range(0, 1, "must lie between 0 and 1.")],
+            default=-1.0,
+            validators=[params.Range(-1, 1, "must lie between 0 and 1, or be -1.")],
             label="Threshold (0 to 1)",
-            help="Particles with at least this score are true.",
+            help="Particles with at least this score are true. -1 takes the threshold "
+            "on the model's card, which promises the best F1. 0.5 means that something is as "
+            "likely a particle as not. Raise it for cleaner particles, lower it for more.",
         )
         form.addParallelSection(threads=0, mpi=0)
 
@@ -128,7 +130,7 @@ class ApbcProtScreen(EMProtocol, ApbcProtBase):
             "--out",
             self._getExtraPath("screened"),
             "--threshold",
-            self.threshold.get(),
+            self.getThreshold(),
         ]
         if self.source == MICROGRAPHS:
             arguments += [
@@ -145,7 +147,7 @@ class ApbcProtScreen(EMProtocol, ApbcProtBase):
         scores = convert.read_scores(
             self._getExtraPath("screened", "scores.csv"), particles.getSize()
         )
-        threshold = self.threshold.get()
+        threshold = self.getThreshold()
         for name, suffix, wanted in ((TRUE, "_true", True), (FALSE, "_false", False)):
             if not any((score >= threshold) == wanted for score in scores):
                 continue
@@ -209,7 +211,7 @@ class ApbcProtScreen(EMProtocol, ApbcProtBase):
                 lines.append("*%d* particles are %s" % (output.getSize(), word))
             else:
                 lines.append("No particle is %s, so there is no output _%s_." % (word, name))
-        lines.append("Threshold: %g" % self.threshold.get())
+        lines.append("Threshold: %g" % self.getThreshold())
         run = read_json_or_none(self._getExtraPath("screened", "run.json"))
         if run is not None:
             lines += self._deviceLines(run.get("device"))
@@ -225,6 +227,11 @@ class ApbcProtScreen(EMProtocol, ApbcProtBase):
         ]
 
     # -------------------------- utilities ----------------------------------------
+    def getThreshold(self):
+        """Threshold in force: that of the form, else that of the model."""
+        wanted = self.threshold.get()
+        return wanted if wanted >= 0 else self.inputModel.get().getThreshold()
+
     def _getStar(self):
         return self._getExtraPath("particles.star")
 

@@ -232,7 +232,7 @@ class TestModelProtocols(ProtocolTest):
 
     # ------------------------------ picking ------------------------------------
     def test_pick_and_evaluate(self):
-        pick = self.newPick(streamingBatchSize=2)
+        pick = self.newPick(streamingBatchSize=2, threshold=0.5)
         self.launchProtocol(pick)
         coordinates = pick.outputCoordinates
         self.assertTrue(coordinates.isStreamClosed())
@@ -443,7 +443,7 @@ class TestModelProtocols(ProtocolTest):
             self, common.crop_particles(self.protMics, both, self.path("both.sqlite")), "both"
         )
         for source in (STACKS, MICROGRAPHS):
-            screen = self.newProtocol(ApbcProtScreen, useGpu=False, source=source)
+            screen = self.newProtocol(ApbcProtScreen, useGpu=False, source=source, threshold=0.5)
             self.link(screen, "inputParticles", particles, "outputParticles")
             self.link(screen, "inputModel", self.protTrain, "outputModel")
             self.link(screen, "inputMicrographs", self.protMics, "outputMicrographs")
