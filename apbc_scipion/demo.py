@@ -299,7 +299,9 @@ def write_report(done, settings, seconds, out):
         )
     )
     if "evaluation" in done:
-        with open(done["evaluation"]._getExtraPath("evaluation.json")) as handle:
+        figures = os.path.join(folder, "evaluation.json")
+        shutil.copyfile(done["evaluation"]._getExtraPath("evaluation.json"), figures)
+        with open(figures) as handle:
             parts.append(
                 evaluation_section(
                     json.load(handle), len(settings.training) < len(settings.micrographs)

@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # The tests make a Scipion of their own; one that the caller uses must not lend it its settings.
-unset "${!SCIPION@}" "${!APBC@}" PYTHONPATH
+unset "${!SCIPION@}" APBC_ENV_ACTIVATION PYTHONPATH
 export PATH="$PWD/.venv/bin:$PATH"
 export TF_CPP_MIN_LOG_LEVEL="${TF_CPP_MIN_LOG_LEVEL:-3}"
 

@@ -339,11 +339,22 @@ def _calibrate(
 
 
 def _from_decoys(candidates: list[Candidates], which: str) -> Calibration | None:
-    """Calibration on the candidates and decoys of some micrographs."""
+    """Calibration on the candidates and decoys of some micrographs, or None.
+
+    A calibration that promises fewer particles than half of the good labels there
+    is refused: the network does not tell particles from decoys then.
+    """
     if not candidates:
         return None
     together = Candidates.joined(candidates)
     found = calibrate.from_decoys(together.scores, together.decoys)
+    if found and found.probability(together.scores).sum() < together.labels / 2:
+        logger.warning(
+            "the network hardly tells particles from noise on the %s micrographs; look at the "
+            "report before you pick with it",
+            which,
+        )
+        return None
     return found and replace(found, method=f"candidates and decoys of the {which} micrographs")
 
 
