@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +31,32 @@ COLUMNS = {
 FloatImage = npt.NDArray[np.float32]
 
 
+class _LastWriteCounts(io.FileIO):
+    """A file for HDF5 that swallows everything after the first write that failed.
+
+    HDF5 writes again when it is closed, and crashes the process when that fails as
+    well. The file of a failed write is thrown away, so nothing is lost.
+    """
+
+    failed = False
+
+    def write(self, data: Any, /) -> int:
+        """Write all of `data`."""
+        view = memoryview(data).cast("B")
+        done = 0
+        while done < len(view) and not self.failed:
+            try:
+                done += super().write(view[done:])
+            except OSError:
+                self.failed = True
+                raise
+        return len(view)
+
+    def truncate(self, size: int | None = None, /) -> int:
+        """Set the length."""
+        return super().truncate(size) if not self.failed else size or 0
+
+
 class DatasetWriter:
     """Writes a data set label by label; memory does not grow with their number.
 
@@ -43,7 +70,8 @@ class DatasetWriter:
     """
 
     def __init__(self, path: Path, crop_size: int, preprocessing: Preprocessing) -> None:
-        self._file = h5py.File(path, "w")
+        self._raw = _LastWriteCounts(path, "w+b")
+        self._file = h5py.File(self._raw, "w")
         self._file.attrs["format"] = FORMAT
         self._file.attrs["preprocessing"] = json.dumps(preprocessing.to_dict())
         self._file.attrs["diameter"] = preprocessing.diameter
@@ -110,6 +138,7 @@ class DatasetWriter:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+        self._raw.close()
 
 
 class Dataset:

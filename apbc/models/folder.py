@@ -68,14 +68,26 @@ class Model:
 
 
 def join(members: list[keras.Model], arch: Architecture) -> keras.Model:
-    """One network of an ensemble: a channel of logits a member."""
-    from keras import Input, layers
+    """One network of an ensemble: a channel of logits a member.
+
+    The members are built anew in float32, so that a network trained in half
+    precision on a GPU runs anywhere.
+    """
+    from keras import Input, config, layers
     from keras import Model as KerasModel
 
-    image = Input((None, None, 1), name="image")
-    for i, member in enumerate(members):
-        member.name = f"member_{i + 1}"
-    logits = [member(image) for member in members]
+    policy = config.dtype_policy()
+    config.set_dtype_policy("float32")
+    try:
+        image = Input((None, None, 1), name="image")
+        logits = []
+        for i, member in enumerate(members):
+            copy = arch.build()
+            copy.set_weights(member.get_weights())
+            copy.name = f"member_{i + 1}"
+            logits.append(copy(image))
+    finally:
+        config.set_dtype_policy(policy)
     joined = (
         layers.Concatenate(name="logits", dtype="float32")(logits) if len(logits) > 1 else logits[0]
     )

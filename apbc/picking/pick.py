@@ -159,8 +159,7 @@ def pick(
                 outcome.failed[info.name] = str(error)
                 logger.error("%s failed: %s", info.name, error)
                 continue
-            with atomic_path(_candidate_file(out, info.name)) as temporary:
-                write_coordinates(temporary, found[:, :2], found[:, 2])
+            write_coordinates(_candidate_file(out, info.name), found[:, :2], found[:, 2])
             _export(out, info.name, found, options, model, pixel_size, outcome)
     _record(model, out, options, device, pixel_size, infos, outcome)
     return outcome

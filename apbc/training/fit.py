@@ -163,8 +163,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.best_epoch = 0
         self.best = math.inf
         self.history: list[dict[str, float]] = []
-        self.best_file = folder / "best.weights.h5"
-        self._last_file = folder / "last.keras"
+        self.best_file = folder / "best.keras"
         self._state_file = folder / "state.json"
 
     @property
@@ -212,10 +211,7 @@ class Checkpoint(keras.callbacks.Callback):
         if watched is None or watched < self.best:
             self.best, self.best_epoch = watched or 0.0, self.epoch
             with atomic_path(self.best_file) as temporary:
-                # Keras wants this very ending, which the temporary name keeps only in part
-                weights = temporary.with_suffix(".weights.h5")
-                self.model.save_weights(weights)
-                weights.replace(temporary)
+                self.model.save(temporary)
         last = f"last_{self.epoch % 2}.keras"
         with atomic_path(self._folder / last) as temporary:
             self.model.save(temporary)

@@ -13,7 +13,7 @@ from apbc.dataset.store import Dataset
 from apbc.errors import ApbcError
 from apbc.models.architecture import ARCHITECTURES, architecture
 from apbc.models.calibration import Calibration
-from apbc.models.folder import load_model
+from apbc.models.folder import join, load_model, members_of
 from apbc.system.devices import Device
 from apbc.training import calibrate, metrics
 from apbc.training.fit import Checkpoint
@@ -306,3 +306,18 @@ def test_best_threshold_maximises_the_expected_f1():
     )
     assert abs(threshold - best[1]) < 0.02
     assert calibrate.best_threshold(np.full(10, 0.3)) == pytest.approx(0.5 * 2 * 3 / (10 + 3))
+
+
+def test_half_precision_stays_in_training():
+    arch = architecture("dense")
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        member = arch.build()
+        joined = join([member, member], arch)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert member.layers[1].compute_dtype == "float16"
+    for copy in members_of(joined):
+        assert {layer.compute_dtype for layer in copy.layers} == {"float32"}
+        for mine, theirs in zip(copy.get_weights(), member.get_weights(), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
