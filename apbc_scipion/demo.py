@@ -228,10 +228,10 @@ def draw_overlay(done, settings, out):
     held = [
         path for path in settings.micrographs if workflow.stem_of(path) not in settings.training
     ] or settings.micrographs
-    stem = workflow.stem_of(held[0])
+    stem = workflow.stem_of(held[-1])
     words = [
         "show",
-        os.path.abspath(held[0]),
+        os.path.abspath(held[-1]),
         "--picks",
         os.path.abspath(picks._getExtraPath("candidates", stem + ".csv")),
         "--threshold",
