@@ -175,7 +175,8 @@ def write_coordinates(points, folder, labels=()):
     Parameters
     ----------
     points : dict of str to list of tuple
-        By label, ``(x, y)`` or ``(x, y, score)`` in pixels of the micrograph.
+        By label, ``(x, y)`` or ``(x, y, score)`` in pixels of the micrograph. Scores are
+        written when every coordinate has one.
     folder : str
         Made if missing.
     labels : iterable of str, optional
@@ -188,15 +189,15 @@ def write_coordinates(points, folder, labels=()):
     """
     pwutils.makePath(folder)
     count = 0
-    scored = any(len(rows[0]) == 3 for rows in points.values() if rows)
+    lengths = {len(row) for rows in points.values() for row in rows}
+    scored = lengths == {3}
     for label in sorted(set(points) | set(labels)):
         with open(os.path.join(folder, label + ".csv"), "w", newline="") as handle:
             writer = csv.writer(handle)
             writer.writerow(("x", "y", "score") if scored else ("x", "y"))
             for row in points.get(label, ()):
-                writer.writerow(
-                    ["%0.3f" % value for value in row[:2]] + ["%0.6f" % value for value in row[2:3]]
-                )
+                score = ["%0.6f" % row[2]] if scored else []
+                writer.writerow(["%0.3f" % value for value in row[:2]] + score)
                 count += 1
     return count
 
@@ -365,8 +366,9 @@ def collect_points(coordinates, scale, index, score=False):
             lost += 1
             continue
         row = (coordinate.getX() * scale, coordinate.getY() * scale)
-        if score and hasattr(coordinate, SCORE):
-            row += (getattr(coordinate, SCORE).get(),)
+        known = getattr(coordinate, SCORE).get() if hasattr(coordinate, SCORE) else None
+        if score and known is not None:
+            row += (known,)
         points.setdefault(index.labels[micId], []).append(row)
     return points, lost
 

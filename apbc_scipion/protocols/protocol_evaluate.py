@@ -36,8 +36,9 @@ class ApbcProtEvaluate(EMProtocol, ApbcProtBase):
     reference coordinate. Give the model that made the picks to leave out the micrographs it was
     trained on: figures on those say nothing about new data.
 
-    *Output.* The figures as numbers, the table of micrographs (extra/evaluation.csv), the
-    precision-recall curve (extra/curve.csv) and a plot (extra/evaluation.png).
+    *Output.* The figures as numbers, the table of micrographs (extra/evaluation.csv), and, of
+    picks with scores, the precision-recall curve (extra/curve.csv) and a plot
+    (extra/evaluation.png).
     """
 
     _label = "evaluate picks"
@@ -206,6 +207,8 @@ class ApbcProtEvaluate(EMProtocol, ApbcProtBase):
         ]
         if result.get("average_precision") is not None:
             lines.append("Average precision %0.3f" % result["average_precision"])
+        else:
+            lines.append("There are no scores, so no average precision and no curve.")
         if result.get("best_threshold") is not None:
             lines.append(
                 "Best F1 %0.3f at threshold %0.2f" % (result["best_f1"], result["best_threshold"])

@@ -10,6 +10,7 @@ from pwem.objects import (
     Particle,
     SetOfCoordinates,
 )
+from pyworkflow.object import Float
 
 from apbc_scipion import convert
 from apbc_scipion.constants import SCORE
@@ -118,6 +119,19 @@ class TestFiles(unittest.TestCase):
         self.assertEqual(convert.append_picks(picks, micrograph(1, "a.mrc"), result, 0.5), 2)
         result.write()
         self.assertEqual([getattr(item, SCORE).get() for item in result], [0.5, 0.9])
+
+    def test_coordinates_without_a_score_among_scored_ones(self):
+        mic = micrograph(1, "a.mrc")
+        scored, unscored, plain = (coordinate(mic, n, n) for n in (1, 2, 3))
+        setattr(scored, SCORE, Float(0.5))
+        setattr(unscored, SCORE, Float())
+        index = convert.MicrographIndex([mic])
+        points, _ = convert.collect_points([plain, unscored, scored], 1.0, index, score=True)
+        self.assertEqual(points, {"a": [(3, 3), (2, 2), (1, 1, 0.5)]})
+        convert.write_coordinates(points, self.path("mixed"))
+        with open(self.path("mixed", "a.csv")) as handle:
+            lines = handle.read().splitlines()
+        self.assertEqual(lines, ["x,y", "3.000,3.000", "2.000,2.000", "1.000,1.000"])
 
     def test_empty_picks(self):
         convert.write_coordinates({}, self.path("coords"), labels=["empty"])

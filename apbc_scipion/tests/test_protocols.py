@@ -260,6 +260,39 @@ class TestModelProtocols(ProtocolTest):
         self.link(evaluate, "excludeModel", self.protTrain, "outputModel")
         self.assertIn("all trained the model", self.launchRed(self.proj.copyProtocol(evaluate)))
 
+    def evaluate(self, picks):
+        """Score the output of a protocol against the good coordinates."""
+        protocol = self.newProtocol(ApbcProtEvaluate, particleDiameter=common.DIAMETER)
+        self.link(protocol, "inputCoordinates", picks, "outputCoordinates")
+        self.link(protocol, "referenceCoordinates", self.protCoords["good"], "outputCoordinates")
+        self.launchProtocol(protocol)
+        return protocol
+
+    def test_evaluate_picks_without_scores(self):
+        half = {stem: rows[:12] for stem, rows in self.points["good"].items()}
+        picks = common.import_coordinates(
+            self, self.protMics, half, self.path("half.sqlite"), "manual picks"
+        )
+        evaluate = self.evaluate(picks)
+        self.assertAlmostEqual(evaluate.precision.get(), 1)
+        self.assertAlmostEqual(evaluate.recall.get(), 0.5)
+        self.assertFalse(evaluate.hasAttribute("averagePrecision"))
+        self.assertFalse(os.path.exists(self.proj.getPath(evaluate._getExtraPath("curve.csv"))))
+        summary = "\n".join(evaluate.summary())
+        self.assertIn("no scores", summary)
+        self.assertIn("evaluation.csv", summary)
+        self.assertNotIn("evaluation.png", summary)
+
+    def test_evaluate_a_set_without_picks(self):
+        pick = self.newPick(threshold=1.0)
+        self.launchProtocol(pick)
+        self.assertEqual(pick.outputCoordinates.getSize(), 0)
+        evaluate = self.evaluate(pick)
+        self.assertIn("empty", "\n".join(evaluate.warnings()))
+        self.assertEqual(evaluate.recall.get(), 0)
+        self.assertEqual(evaluate.f1.get(), 0)
+        self.assertIn("recall 0.000", evaluate.summary()[0])
+
     def test_pick_at_another_pixel_size(self):
         folder = self.path("fine")
         os.makedirs(folder)
