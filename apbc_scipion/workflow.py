@@ -289,13 +289,7 @@ class Workflow:
     # ----------------------------- imports ----------------------------------------
     def importMicrographs(self, label, stems):
         """Import micrographs through a folder of links."""
-        folder = os.path.join(self.folder, label.replace(" ", "_"))
-        os.makedirs(folder, exist_ok=True)
-        wanted = set(stems)
-        for path in self.settings.micrographs:
-            link = os.path.join(folder, os.path.basename(path))
-            if stem_of(path) in wanted and not os.path.lexists(link):
-                os.symlink(os.path.abspath(path), link)
+        folder = self.linkMicrographs(label, stems)
         protocol = self.newProtocol(
             ProtImportMicrographs,
             label,
@@ -307,6 +301,23 @@ class Workflow:
             amplitudeContrast=self.settings.amplitudeContrast,
         )
         return self.launch(protocol)
+
+    def linkMicrographs(self, label, stems):
+        """Make the folder of links anew, so that no micrograph of an earlier run stays in it.
+
+        Returns
+        -------
+        str
+            The folder.
+        """
+        folder = os.path.join(self.folder, label.replace(" ", "_"))
+        pwutils.cleanPath(folder)
+        os.makedirs(folder)
+        wanted = set(stems)
+        for path in self.settings.micrographs:
+            if stem_of(path) in wanted:
+                os.symlink(os.path.abspath(path), os.path.join(folder, os.path.basename(path)))
+        return folder
 
     def importCoordinates(self, protMics, points, label):
         """Import coordinates given by stem."""

@@ -58,6 +58,34 @@ def prepare_crops(folder):
     return sorted(glob.glob(os.path.join(crops, "*.mrc"))), points
 
 
+class TestImports(unittest.TestCase):
+    """Files that go into a project."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+
+    def test_links_of_an_earlier_data_set_go(self):
+        for names in (("old_1.mrc", "shared.mrc"), ("new_1.mrc", "shared.mrc")):
+            data = os.path.join(self.folder, names[0])
+            os.makedirs(data)
+            paths = [os.path.join(data, name) for name in names]
+            for path in paths:
+                with open(path, "w") as handle:
+                    handle.write(path)
+            settings = workflow.Settings(micrographs=paths, pixelSize=1.0, diameter=100.0)
+            flow = workflow.Workflow(None, settings, os.path.join(self.folder, "imports"))
+            links = flow.linkMicrographs("all micrographs", [workflow.stem_of(p) for p in paths])
+        self.assertEqual(sorted(os.listdir(links)), ["new_1.mrc", "shared.mrc"])
+        for path in paths:
+            self.assertEqual(
+                os.path.realpath(os.path.join(links, os.path.basename(path))),
+                os.path.realpath(path),
+            )
+            self.assertTrue(os.path.exists(path), "the micrograph itself stays")
+
+
 class TestWorkflow(BaseTest):
     """Micrographs, LoG, extraction, 2D classes, training set, training, picking, evaluation."""
 
