@@ -78,6 +78,15 @@ class ApbcProtScreen(EMProtocol, ApbcProtBase):
             help="Empty: the micrographs on which the particles were picked.",
         )
         form.addParam(
+            "inputCTF",
+            params.PointerParam,
+            pointerClass="SetOfCTF",
+            allowsNull=True,
+            condition="source == %d" % MICROGRAPHS,
+            label="CTF (optional)",
+            help="Needed for a model that was trained on phase-flipped micrographs.",
+        )
+        form.addParam(
             "threshold",
             params.FloatParam,
             default=-1.0,
@@ -121,6 +130,14 @@ class ApbcProtScreen(EMProtocol, ApbcProtBase):
                 self._getExtraPath("micrographs"),
                 self._getExtraPath("micrographs.txt"),
             )
+            if self._usesCtf():
+                known = convert.write_ctf_star(self.inputCTF.get(), index, self._getCtfStar())
+                missing = {index.labels[micId] for micId in names} - known
+                if missing:
+                    raise ValueError(
+                        "%d micrographs with particles have no CTF, for example %s. Give a CTF "
+                        "for all of them." % (len(missing), min(missing))
+                    )
 
     def screenStep(self):
         """Let the engine score the particles."""
@@ -139,6 +156,8 @@ class ApbcProtScreen(EMProtocol, ApbcProtBase):
                 "--pixel-size",
                 self._getMicrographs().getSamplingRate(),
             ]
+            if self._usesCtf():
+                arguments += ["--ctf", self._getCtfStar()]
         self._runEngine("screen", arguments, gpus=self.usesGpu())
 
     def createOutputStep(self):
@@ -174,6 +193,12 @@ class ApbcProtScreen(EMProtocol, ApbcProtBase):
             problem = model_problem(model)
             if problem:
                 errors.append(problem)
+            elif (
+                self.source == MICROGRAPHS
+                and model.isPhaseFlipped()
+                and self.inputCTF.get() is None
+            ):
+                errors.append("The model was trained on phase-flipped micrographs: give CTFs.")
         if self.source == MICROGRAPHS and particles is not None and not problem:
             first = particles.getFirstItem()
             if first is not None and not first.hasCoordinate():
@@ -199,6 +224,18 @@ class ApbcProtScreen(EMProtocol, ApbcProtBase):
                         "Å: read the particles from their micrographs."
                         % (width, model.getDiameter())
                     )
+        if model is not None and model.isPhaseFlipped() and self.source == STACKS:
+            warnings.append(
+                "The model was trained on phase-flipped micrographs: unless the particles were "
+                "phase flipped too, read them from their micrographs, with CTFs."
+            )
+        if (
+            model is not None
+            and self.source == MICROGRAPHS
+            and self.inputCTF.get() is not None
+            and not model.isPhaseFlipped()
+        ):
+            warnings.append("CTFs are given, but the model was trained without: they are not used.")
         return warnings
 
     def _summary(self):
@@ -234,6 +271,13 @@ class ApbcProtScreen(EMProtocol, ApbcProtBase):
 
     def _getStar(self):
         return self._getExtraPath("particles.star")
+
+    def _getCtfStar(self):
+        return self._getExtraPath("micrographs_ctf.star")
+
+    def _usesCtf(self):
+        """Tell whether phases are flipped before the particles are cut out."""
+        return self.inputCTF.get() is not None and self.inputModel.get().isPhaseFlipped()
 
     def _getMicrographs(self):
         """Micrographs to read from, or None if they are not known."""

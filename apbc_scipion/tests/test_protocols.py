@@ -466,20 +466,41 @@ class TestModelProtocols(ProtocolTest):
         self.link(needless, "inputCTF", source, "outputCTF")
         self.assertIn("trained without", "\n".join(needless.warnings()))
 
+        particles = self.particlesOf(self.points["good"], "flipped")
+        screen = self.newScreen(particles, source=STACKS)
+        self.link(screen, "inputModel", train, "outputModel")
+        self.assertIn("phase-flipped", "\n".join(screen.warnings()))
+        self.assertEqual(screen.validate(), [])
+        screen = self.newScreen(particles, source=MICROGRAPHS, threshold=0.0)
+        self.link(screen, "inputModel", train, "outputModel")
+        self.assertIn("give CTFs", "\n".join(screen.validate()))
+        self.link(screen, "inputCTF", source, "outputCTF")
+        self.assertEqual(screen.warnings(), [])
+        self.launchProtocol(screen)
+        self.assertEqual(screen.outputParticlesTrue.getSize(), 120)
+
     # ------------------------------ screening ----------------------------------
+    def particlesOf(self, points, name):
+        """Import particles that are cut out at given points."""
+        return common.import_particles(
+            self, common.crop_particles(self.protMics, points, self.path(name + ".sqlite")), name
+        )
+
+    def newScreen(self, particles, **values):
+        screen = self.newProtocol(ApbcProtScreen, useGpu=False, **values)
+        self.link(screen, "inputParticles", particles, "outputParticles")
+        self.link(screen, "inputModel", self.protTrain, "outputModel")
+        self.link(screen, "inputMicrographs", self.protMics, "outputMicrographs")
+        return screen
+
     def test_screen(self):
         both = {
             stem: self.points["good"][stem] + self.points["bad"][stem]
             for stem in self.points["good"]
         }
-        particles = common.import_particles(
-            self, common.crop_particles(self.protMics, both, self.path("both.sqlite")), "both"
-        )
+        particles = self.particlesOf(both, "both")
         for source in (STACKS, MICROGRAPHS):
-            screen = self.newProtocol(ApbcProtScreen, useGpu=False, source=source, threshold=0.5)
-            self.link(screen, "inputParticles", particles, "outputParticles")
-            self.link(screen, "inputModel", self.protTrain, "outputModel")
-            self.link(screen, "inputMicrographs", self.protMics, "outputMicrographs")
+            screen = self.newScreen(particles, source=source, threshold=0.5)
             self.launchProtocol(screen)
             true, false = screen.outputParticlesTrue, screen.outputParticlesFalse
             self.assertEqual(true.getSize() + false.getSize(), 240)
