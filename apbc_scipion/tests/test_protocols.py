@@ -519,6 +519,9 @@ class TestModelProtocols(ProtocolTest):
             self.assertEqual(first.getLocation(), original.getLocation())
             self.assertGreaterEqual(getattr(first, SCORE).get(), 0.5)
             self.assertEqual(true.getSamplingRate(), common.PIXEL_SIZE)
+            self.assertIn("Device: cpu", screen.summary())
+            screen.useGpu.set(True)
+            self.assertIn("WARNING: a GPU was asked for", "\n".join(screen.summary()))
 
         nothing = self.newProtocol(ApbcProtScreen, useGpu=False, threshold=0.0)
         self.link(nothing, "inputParticles", particles, "outputParticles")
