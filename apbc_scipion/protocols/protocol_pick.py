@@ -33,10 +33,11 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
     *Box size.* The output _boxSize_ (1.5 diameters) can be dragged into the box size of an
     extraction protocol.
 
-    *Failures.* A micrograph that cannot be read or picked is left out, named in the summary with
-    the reason, and makes the run fail at its end, unless the share of such micrographs is one you
-    tolerate. The coordinates of the others are there in any case. _Continue_ picks what failed
-    again, and nothing else. A micrograph without particles is no failure.
+    *Failures.* A micrograph that cannot be read or picked, or has no CTF where CTFs are given, is
+    left out, named in the summary with the reason, and makes the run fail at its end, unless the
+    share of such micrographs is one you tolerate. The coordinates of the others are there in any
+    case. _Continue_ picks what failed again, and nothing else. A micrograph without particles is
+    no failure.
     """
 
     _label = "pick particles"
@@ -169,6 +170,15 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
         if not present:
             return failed
         listing = os.path.join(folder, "micrographs.txt")
+        star = os.path.join(folder, "micrographs_ctf.star")
+        if self.inputCTF.get() is not None:
+            known = self._writeCtfs(present, star)
+            for mic in present:
+                if labels[mic.getObjId()] not in known:
+                    failed[labels[mic.getObjId()]] = "it has no CTF"
+            present = [mic for mic in present if labels[mic.getObjId()] in known]
+            if not present:
+                return failed
         convert.write_micrograph_list(present, labels, os.path.join(folder, "links"), listing)
         arguments = [
             self.inputModel.get().getPath(),
@@ -187,8 +197,6 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
             "--resume",
         ]
         if self.inputCTF.get() is not None:
-            star = os.path.join(folder, "micrographs_ctf.star")
-            self._writeCtfs(present, star)
             arguments += ["--ctf", star]
         try:
             self._runEngine("pick", arguments, gpus=self.usesGpu())
@@ -203,16 +211,26 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
         return failed
 
     def _writeCtfs(self, mics, path):
-        """Write the CTFs of a batch."""
-        index = convert.MicrographIndex(self.micDict.values())
-        wanted = {mic.getMicName() for mic in mics}
+        """Write the CTFs of a batch.
+
+        Returns
+        -------
+        set of str
+            Labels that have a CTF.
+        """
+        # A copy, since another thread adds the micrographs that arrive. Labels are those of all.
+        index = convert.MicrographIndex(list(self.micDict.values()))
+        left = {mic.getMicName() for mic in mics}
         ctfs = []
-        ctfSet = self.inputCTF.get()
         with self._lock:
-            for ctf in ctfSet.iterItems():
-                if ctf.getMicrograph().getMicName() in wanted:
+            for ctf in self.inputCTF.get().iterItems():
+                name = ctf.getMicrograph().getMicName()
+                if name in left:
                     ctfs.append(ctf.clone())
-        convert.write_ctf_star(ctfs, index, path)
+                    left.remove(name)
+                    if not left:
+                        break
+        return convert.write_ctf_star(ctfs, index, path)
 
     def createOutputStep(self):
         """Fail at the end if more micrographs failed than the user tolerates."""
@@ -227,12 +245,16 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
 
     # -------------------------- streaming ----------------------------------------
     def _loadInputList(self):
-        """Micrographs that are ready: those with a CTF, if CTFs are given."""
+        """Micrographs that are ready: those with a CTF, if CTFs are given.
+
+        Once no CTF can come any more the others follow, and their step marks them as failed.
+        """
         mics, closed = self._loadMics(self.getInputMicrographs())
         if self.inputCTF.get() is not None:
             ctfs, ctfsClosed = self._loadCTFs(self.inputCTF.get())
-            mics = type(mics)((name, mic) for name, mic in mics.items() if name in ctfs)
             closed = closed and ctfsClosed
+            if not closed:
+                mics = type(mics)((name, mic) for name, mic in mics.items() if name in ctfs)
         return mics, closed
 
     def _isMicDone(self, mic):
@@ -288,8 +310,8 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
         model, ctfs = self.inputModel.get(), self.inputCTF.get()
         if model is not None and ctfs is not None and not model.isPhaseFlipped():
             warnings.append(
-                "CTFs are given, but the model was trained without: picks will be "
-                "worse than without CTFs."
+                "CTFs are given, but the model was trained without: they are not used, and "
+                "micrographs without one fail."
             )
         micrographs = self.getInputMicrographs()
         if (

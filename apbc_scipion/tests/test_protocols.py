@@ -433,19 +433,37 @@ class TestModelProtocols(ProtocolTest):
         finally:
             os.rename(moved + ".away", moved)
 
-    def test_phase_flipped_model(self):
+    def makeCtfs(self, output, count):
+        """Give the imported micrographs, up to a number, a CTF."""
         source = self.protMics
-        ctfs = source._createSetOfCTF()
+        ctfs = source._createSetOfCTF(suffix="_" + output)
         ctfs.setMicrographs(common.pointer(source, "outputMicrographs"))
-        for mic in source.outputMicrographs.iterItems():
+        for mic in [mic.clone() for mic in source.outputMicrographs.iterItems()][:count]:
             ctf = CTFModel(objId=mic.getObjId())
             ctf.setStandardDefocus(18000, 17000, 25)
             ctf.setMicrograph(mic)
             ctfs.append(ctf)
-        source._defineOutputs(outputCTF=ctfs)
+        source._defineOutputs(**{output: ctfs})
         source._store()
         self.proj.mapper.commit()
+        return source
 
+    def test_micrographs_without_ctf_count_as_failed(self):
+        source = self.makeCtfs("fewCTF", 3)
+        pick = self.newPick(streamingBatchSize=2)
+        self.link(pick, "inputCTF", source, "fewCTF")
+        error = self.launchRed(pick)
+        self.assertIn("2 of 5 micrographs failed", error)
+        self.assertIn("it has no CTF", error)
+        self.assertEqual(len(pick.outputCoordinates.getUniqueValues("_micName")), 3)
+        tolerant = self.newPick(maxFailed=0.4)
+        self.link(tolerant, "inputCTF", source, "fewCTF")
+        self.launchProtocol(tolerant)
+        self.assertIn("2 micrographs failed", "\n".join(tolerant.summary()))
+        self.assertTrue(tolerant.outputCoordinates.isStreamClosed())
+
+    def test_phase_flipped_model(self):
+        source = self.makeCtfs("outputCTF", 5)
         dataset = self.datasetFromCoordinates()
         self.link(dataset, "inputCTF", source, "outputCTF")
         self.launchProtocol(dataset)
