@@ -208,6 +208,9 @@ def run(protocol, verb, arguments, gpus=None):
         With the engine's own sentence, if it failed.
     """
     words = format_arguments(verb, arguments, gpu_option(protocol, gpus))
+    log = protocol.getStderrLog()
+    # Earlier steps and attempts have told their own errors there.
+    begin = os.path.getsize(log) if os.path.exists(log) else 0
     try:
         protocol.runJob(
             get_command(),
@@ -218,18 +221,30 @@ def run(protocol, verb, arguments, gpus=None):
             numberOfThreads=1,
         )
     except subprocess.CalledProcessError as error:
-        sentence = last_sentence(protocol.getStderrLog()) or (
+        sentence = last_sentence(log, begin) or (
             "it ended with status %d; see the error log of the run" % error.returncode
         )
         raise EngineError("apbc %s: %s" % (verb, sentence), error.returncode) from error
 
 
-def last_sentence(log):
-    """Last error sentence that the engine wrote to a log, or "" if there is none."""
+def last_sentence(log, begin=0):
+    """Last error sentence that the engine wrote to a log.
+
+    Parameters
+    ----------
+    log : str
+    begin : int, optional
+        Size of the log before the engine was started; what stands before is not read.
+
+    Returns
+    -------
+    str
+        "" if there is none.
+    """
     if not os.path.exists(log):
         return ""
     with open(log, "rb") as stream:
-        stream.seek(max(0, os.path.getsize(log) - LOG_TAIL_BYTES))
+        stream.seek(max(begin, os.path.getsize(log) - LOG_TAIL_BYTES))
         lines = stream.read().decode("utf-8", "replace").splitlines()
     told = [line for line in lines if line.startswith(ERROR_PREFIX)]
     return told[-1][len(ERROR_PREFIX) :] if told else ""

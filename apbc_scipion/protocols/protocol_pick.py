@@ -2,6 +2,7 @@
 
 import os
 
+import pyworkflow.utils as pwutils
 from pwem.objects import SetOfCoordinates
 from pwem.protocols import ProtParticlePickingAuto
 from pyworkflow.object import Integer
@@ -161,6 +162,9 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
             Reason of failure by label.
         """
         os.makedirs(folder, exist_ok=True)
+        told = os.path.join(folder, "failed.csv")
+        # That of an earlier attempt must not speak if the engine stops before it writes its own.
+        pwutils.cleanPath(told)
         failed, present = {}, []
         for mic in mics:
             if os.path.exists(mic.getFileName()):
@@ -207,7 +211,7 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
                 label = labels[mic.getObjId()]
                 if not os.path.exists(os.path.join(folder, "candidates", label + ".csv")):
                     failed[label] = reason
-        failed.update(convert.read_failed(os.path.join(folder, "failed.csv")))
+        failed.update(convert.read_failed(told))
         return failed
 
     def _writeCtfs(self, mics, path):

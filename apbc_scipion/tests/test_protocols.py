@@ -5,15 +5,17 @@ import os
 import shutil
 import tempfile
 import time
+from unittest import mock
 
 import mrcfile
 import numpy as np
-from pwem.objects import Class2D, CTFModel, SetOfCoordinates
+from pwem.objects import Class2D, CTFModel, Micrograph, SetOfCoordinates
 from pwem.protocols import ProtImportMicrographs
 from pyworkflow.protocol import MODE_RESUME
 from pyworkflow.tests import BaseTest, setupTestProject
 
 from apbc_scipion.constants import SCORE
+from apbc_scipion.engine import EngineError
 from apbc_scipion.protocols import (
     ApbcProtCreateTrainingSet,
     ApbcProtEvaluate,
@@ -419,6 +421,18 @@ class TestModelProtocols(ProtocolTest):
         tolerant = self.newPick(mics, maxFailed=0.25)
         self.launchProtocol(tolerant)
         self.assertIn("1 micrographs failed", "\n".join(tolerant.summary()))
+
+    def test_failures_of_an_earlier_attempt_are_forgotten(self):
+        folder = self.path("batch")
+        os.makedirs(folder)
+        with open(os.path.join(folder, "failed.csv"), "w") as handle:
+            handle.write("micrograph,reason\nmic_00,of yesterday\n")
+        mic = Micrograph(location=self.path("mics", "mic_00.mrc"))
+        mic.setObjId(1)
+        mic.setMicName("mic_00.mrc")
+        pick = self.newPick()
+        with mock.patch.object(pick, "_runEngine", side_effect=EngineError("of today")):
+            self.assertEqual(pick._pickBatch([mic], {1: "mic_00"}, folder), {"mic_00": "of today"})
 
     def stamps(self, pick):
         folder = self.proj.getPath(pick._getExtraPath("candidates"))
