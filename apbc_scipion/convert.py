@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+from contextlib import contextmanager
 
 import pyworkflow.utils as pwutils
 from pwem.objects import Coordinate
@@ -37,6 +38,32 @@ IMAGE_EXTENSIONS = (
     ".ser",
 )
 STACK_EXTENSIONS = (".mrc", ".mrcs", ".st")
+
+
+@contextmanager
+def new_file(path, **options):
+    """Open a text file to write; it gets its name once it is complete.
+
+    After an error the temporary file is removed, and what had the name before is as it was.
+
+    Parameters
+    ----------
+    path : str
+    **options
+        Of `open`.
+
+    Yields
+    ------
+    file
+    """
+    part = path + ".part"
+    try:
+        with open(part, "w", **options) as handle:
+            yield handle
+        os.replace(part, path)
+    finally:
+        if os.path.exists(part):
+            os.remove(part)
 
 
 # ------------------------------- names -------------------------------------
@@ -161,7 +188,7 @@ def write_micrograph_list(mics, labels, folder, path):
         label = labels[mic.getObjId()]
         lines.append(link_micrograph(mic, label, folder))
         written.append(label)
-    with open(path, "w") as handle:
+    with new_file(path) as handle:
         handle.writelines(line + "\n" for line in lines)
     return written
 
@@ -192,7 +219,7 @@ def write_coordinates(points, folder, labels=()):
     lengths = {len(row) for rows in points.values() for row in rows}
     scored = lengths == {3}
     for label in sorted(set(points) | set(labels)):
-        with open(os.path.join(folder, label + ".csv"), "w", newline="") as handle:
+        with new_file(os.path.join(folder, label + ".csv"), newline="") as handle:
             writer = csv.writer(handle)
             writer.writerow(("x", "y", "score") if scored else ("x", "y"))
             for row in points.get(label, ()):
@@ -420,7 +447,7 @@ def write_ctf_star(ctfs, index, path):
             )
         )
         done.add(label)
-    with open(path, "w") as handle:
+    with new_file(path) as handle:
         _write_table(
             handle,
             "optics",
@@ -530,7 +557,7 @@ def write_particles(particles, path, index=None, scale=1.0, folder=None):
     columns = ("rlnImageName", "rlnOpticsGroup")
     if index is not None:
         columns += ("rlnMicrographName", "rlnCoordinateX", "rlnCoordinateY")
-    with open(path, "w") as handle:
+    with new_file(path) as handle:
         labels = (
             "rlnOpticsGroupName",
             "rlnOpticsGroup",

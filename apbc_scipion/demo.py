@@ -222,7 +222,7 @@ def draw_overlay(done, settings, out):
     str
         Path of the picture.
     """
-    from apbc_scipion import workflow
+    from apbc_scipion import convert, workflow
 
     picks = done["picks"]
     held = [
@@ -246,7 +246,7 @@ def draw_overlay(done, settings, out):
     if settings.truth and stem in settings.truth:
         truth = os.path.join(out, "truth", stem + ".csv")
         os.makedirs(os.path.dirname(truth), exist_ok=True)
-        with open(truth, "w") as handle:
+        with convert.new_file(truth) as handle:
             handle.write("x,y\n")
             handle.writelines("%0.2f,%0.2f\n" % row[:2] for row in settings.truth[stem])
         words += ["--truth", truth]
@@ -277,6 +277,8 @@ def write_report(done, settings, seconds, out):
     str
         Path of the report.
     """
+    from apbc_scipion import convert
+
     folder = os.path.join(out, "report")
     shutil.rmtree(folder, ignore_errors=True)
     model = done["model"].outputModel.getPath()
@@ -331,7 +333,7 @@ def write_report(done, settings, seconds, out):
     )
     parts.append("<section><h2>Time</h2><table>%s</table></section>" % rows)
     path = os.path.join(out, "report.html")
-    with open(path, "w", encoding="utf-8") as handle:
+    with convert.new_file(path, encoding="utf-8") as handle:
         handle.write(
             "<!doctype html><html lang='en'><meta charset='utf-8'>"
             "<meta name='viewport' content='width=device-width'>"

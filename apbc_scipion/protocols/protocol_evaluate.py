@@ -161,7 +161,7 @@ class ApbcProtEvaluate(EMProtocol, ApbcProtBase):
     def createOutputStep(self):
         """Register the figures and write the table."""
         result = convert.read_json(self._getJson())
-        with open(self._getExtraPath("evaluation.csv"), "w", newline="") as handle:
+        with convert.new_file(self._getExtraPath("evaluation.csv"), newline="") as handle:
             writer = csv.DictWriter(handle, COLUMNS, extrasaction="ignore")
             writer.writeheader()
             writer.writerows(result["per_micrograph"])

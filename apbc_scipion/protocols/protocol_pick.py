@@ -404,9 +404,8 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
         self.error("Micrograph %s failed: %s" % (mic.getMicName(), reason))
         path = self._getMicFailed(mic)
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path + ".part", "w") as handle:
+        with convert.new_file(path) as handle:
             handle.write("%s\t%s\n" % (mic.getMicName(), reason.replace("\n", " ")))
-        os.replace(path + ".part", path)
 
     def _iterFailedFiles(self):
         folder = self._getExtraPath("FAILED")

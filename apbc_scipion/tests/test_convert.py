@@ -133,6 +133,18 @@ class TestFiles(unittest.TestCase):
             lines = handle.read().splitlines()
         self.assertEqual(lines, ["x,y", "3.000,3.000", "2.000,2.000", "1.000,1.000"])
 
+    def test_a_file_gets_its_name_when_it_is_complete(self):
+        path = self.path("file.txt")
+        with convert.new_file(path) as handle:
+            handle.write("one")
+            self.assertFalse(os.path.exists(path))
+        with self.assertRaises(ZeroDivisionError), convert.new_file(path) as handle:
+            handle.write("two")
+            raise ZeroDivisionError
+        with open(path) as handle:
+            self.assertEqual(handle.read(), "one")
+        self.assertEqual(os.listdir(self.folder), ["file.txt"])
+
     def test_empty_picks(self):
         convert.write_coordinates({}, self.path("coords"), labels=["empty"])
         with open(self.path("coords", "empty.csv")) as handle:
