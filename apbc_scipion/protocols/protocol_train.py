@@ -1,8 +1,10 @@
 """Train a classifier."""
 
+import json
 import os
 from enum import Enum
 
+import pyworkflow.utils as pwutils
 from pwem.protocols import EMProtocol
 from pyworkflow.protocol import params
 from pyworkflow.protocol.constants import STEPS_SERIAL
@@ -10,7 +12,12 @@ from pyworkflow.protocol.constants import STEPS_SERIAL
 from apbc_scipion import convert
 from apbc_scipion.constants import ARCHITECTURES, MODEL_CARD, MODEL_FOLDER
 from apbc_scipion.objects import ApbcModel
-from apbc_scipion.protocols.protocol_base import ApbcProtBase, model_problem
+from apbc_scipion.protocols.protocol_base import (
+    ApbcProtBase,
+    model_problem,
+    read_json_or_none,
+)
+from apbc_scipion.protocols.protocol_import_model import folder_problem
 
 
 class outputs(Enum):
@@ -33,7 +40,7 @@ class ApbcProtTrain(EMProtocol, ApbcProtBase):
     get. The report (extra/model/report.html) shows curves, the calibration, and the best, worst
     and most doubtful crops: look at the doubtful ones, they tell about your labels.
 
-    *Continue* goes on from the last finished part of the training.
+    *Continue* goes on from the last finished part of the training; a model that is complete stays.
     """
 
     _label = "train classifier"
@@ -102,6 +109,7 @@ class ApbcProtTrain(EMProtocol, ApbcProtBase):
             "seed",
             params.IntParam,
             default=1,
+            validators=[params.GE(0, "must be 0 or more.")],
             label="Seed",
             help="Number that starts every random choice.",
         )
@@ -132,7 +140,20 @@ class ApbcProtTrain(EMProtocol, ApbcProtBase):
         self._insertFunctionStep(self.createOutputStep, needsGPU=False)
 
     def trainStep(self):
-        """Let the engine train."""
+        """Let the engine train, unless an attempt that was cut off had finished the model."""
+        arguments = [str(word) for word in self._getArguments()]
+        request = self._getExtraPath("training.json")
+        known = read_json_or_none(request)
+        if known == arguments and folder_problem(self._getModelPath()) is None:
+            self.info("The model is complete already; it is not trained again.")
+            return
+        pwutils.cleanPath(self._getModelPath())
+        with convert.new_file(request) as handle:
+            json.dump(arguments, handle)
+        self._runEngine("train", arguments, gpus=self.usesGpu())
+
+    def _getArguments(self):
+        """Options and values for the engine."""
         arguments = [
             self.inputDataset.get().getPath(),
             "--out",
@@ -155,7 +176,7 @@ class ApbcProtTrain(EMProtocol, ApbcProtBase):
                 arguments += [option, value]
         if not self.refit:
             arguments.append("--no-refit")
-        self._runEngine("train", arguments, gpus=self.usesGpu())
+        return arguments
 
     def createOutputStep(self):
         """Register the model."""

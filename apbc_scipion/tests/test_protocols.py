@@ -202,6 +202,21 @@ class TestModelProtocols(ProtocolTest):
         self.assertNotIn("WARNING", summary)
         self.assertIn("ApbcModel", str(self.model))
 
+    def test_a_complete_model_is_not_trained_again(self):
+        # As after a cut between the end of the engine and the end of the step.
+        with mock.patch.object(self.protTrain, "_runEngine") as run:
+            self.protTrain.trainStep()
+            run.assert_not_called()
+        stale = self.newProtocol(ApbcProtTrain, useGpu=False, epochs=1, seed=2)
+        self.link(stale, "inputDataset", self.protDataset, "outputDataset")
+        self.saveProtocol(stale)
+        stale.makePathsAndClean()
+        shutil.copytree(self.model.getPath(), stale._getModelPath())
+        with mock.patch.object(stale, "_runEngine") as run:
+            stale.trainStep()
+            run.assert_called_once()
+        self.assertFalse(os.path.exists(stale._getModelPath()), "that of other settings goes")
+
     def test_cpu_instead_of_gpu_is_loud(self):
         protocol = self.newProtocol(ApbcProtTrain, useGpu=True)
         self.assertIn("CPU", protocol._deviceLines("cpu")[0])
