@@ -414,14 +414,35 @@ def read_coordinates(folder):
     -------
     dict of str to list of (float, float), or None
         None where there is no such folder.
+
+    Raises
+    ------
+    WorkflowError
+        If a file lacks a column or a line is no pair of numbers.
     """
     if not os.path.isdir(folder):
         return None
     points = {}
     for name in sorted(os.listdir(folder)):
         if name.endswith(".csv"):
-            with open(os.path.join(folder, name), newline="") as handle:
-                points[os.path.splitext(name)[0]] = [
-                    (float(row["x"]), float(row["y"])) for row in csv.DictReader(handle)
-                ]
+            points[os.path.splitext(name)[0]] = _read_csv(os.path.join(folder, name))
     return points
+
+
+def _read_csv(path):
+    """Coordinates of one CSV file."""
+    # Spreadsheets put a byte order mark before the first column.
+    with open(path, newline="", encoding="utf-8-sig") as handle:
+        reader = csv.DictReader(handle, skipinitialspace=True)
+        for column in ("x", "y"):
+            if column not in (reader.fieldnames or ()):
+                raise WorkflowError(
+                    "%s has no column %s; its first line must name the columns x and y."
+                    % (path, column)
+                )
+        try:
+            return [(float(row["x"]), float(row["y"])) for row in reader]
+        except (TypeError, ValueError) as error:
+            raise WorkflowError(
+                "%s, line %d: x and y must be two numbers." % (path, reader.line_num)
+            ) from error

@@ -153,6 +153,7 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
             "seed",
             params.IntParam,
             default=1,
+            validators=[params.GE(0, "must be 0 or more.")],
             expertLevel=params.LEVEL_ADVANCED,
             label="Seed",
             help="Number that decides the split. The same seed gives the same.",

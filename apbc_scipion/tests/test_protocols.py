@@ -161,6 +161,9 @@ class TestCreateTrainingSet(ProtocolTest):
         self.assertIn(
             "4 pixels", "\n".join(self.datasetFromCoordinates(particleDiameter=10).validate())
         )
+        for seed, count in ((-1, 1), (0, 0)):
+            errors = self.datasetFromCoordinates(seed=seed).validate()
+            self.assertEqual(len(errors), count, errors)
         few = common.import_coordinates(
             self, self.protMics, {"mic_00": [(50, 50), (90, 90)]}, self.path("few.sqlite"), "few"
         )
@@ -216,6 +219,12 @@ class TestModelProtocols(ProtocolTest):
             stale.trainStep()
             run.assert_called_once()
         self.assertFalse(os.path.exists(stale._getModelPath()), "that of other settings goes")
+
+    def test_a_seed_below_0_is_refused(self):
+        for seed, count in ((-1, 1), (0, 0)):
+            train = self.newProtocol(ApbcProtTrain, seed=seed)
+            self.link(train, "inputDataset", self.protDataset, "outputDataset")
+            self.assertEqual(len(train.validate()), count)
 
     def test_cpu_instead_of_gpu_is_loud(self):
         protocol = self.newProtocol(ApbcProtTrain, useGpu=True)

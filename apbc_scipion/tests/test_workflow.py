@@ -85,6 +85,25 @@ class TestImports(unittest.TestCase):
             )
             self.assertTrue(os.path.exists(path), "the micrograph itself stays")
 
+    def test_coordinates_that_cannot_be_read_are_told(self):
+        path = os.path.join(self.folder, "mic.csv")
+        for text, words in (
+            ("x,score\n1,2\n", "no column y"),
+            ("", "no column x"),
+            ("1,2\n3,4\n", "no column x"),
+            ("x,y\n1,2\n3\n", "line 3"),
+            ("x,y\n1,two\n", "line 2"),
+        ):
+            with open(path, "w") as handle:
+                handle.write(text)
+            with self.assertRaises(workflow.WorkflowError) as caught:
+                workflow.read_coordinates(self.folder)
+            self.assertIn("mic.csv", str(caught.exception))
+            self.assertIn(words, str(caught.exception))
+        with open(path, "w", encoding="utf-8-sig") as handle:
+            handle.write("x, y\n1, 2.5\n")
+        self.assertEqual(workflow.read_coordinates(self.folder), {"mic": [(1.0, 2.5)]})
+
 
 class TestWorkflow(BaseTest):
     """Micrographs, LoG, extraction, 2D classes, training set, training, picking, evaluation."""
