@@ -81,6 +81,12 @@ def run(args: argparse.Namespace) -> int:
     from apbc.io.particles import read_particles
     from apbc.preprocess.working import Preprocessing
 
+    if args.seed < 0:
+        raise ApbcError(f"--seed is {args.seed}; give 0 or more")
+    if args.max_particles < labels.FEWEST_OF_A_CLASS:
+        raise ApbcError(
+            f"--max-particles is {args.max_particles}; give {labels.FEWEST_OF_A_CLASS} or more"
+        )
     folders = (args.good, args.bad)
     stars = (args.good_particles, args.bad_particles)
     if any(folders) and any(stars):

@@ -164,7 +164,8 @@ def _write_curves(figures: Figures, args: argparse.Namespace) -> None:
     if not (args.curve or args.plot):
         return
     if figures.curve is None:
-        raise ApbcError(f"{args.picks} has no scores, so there is no curve; leave it out")
+        logger.warning("%s has no picks with scores, so no curve is written", args.picks)
+        return
     from apbc.display.curves import draw_curve
     from apbc.io.files import write_text
 

@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     from apbc.system.devices import select
 
     read_card(args.model)
-    select(args.gpu)
+    device = select(args.gpu)
     model = load_model(args.model)
 
     from apbc.picking.screen import Screened, score_on_micrographs, score_stacks, write_screened
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         scores = score_stacks(model, table, args.pixel_size, args.stack_contrast)
     threshold = model.threshold if args.threshold is None else args.threshold
     result = Screened(scores, threshold)
-    write_screened(table, result, args.out)
+    write_screened(table, result, args.out, model, device.name)
     logger.info(
         "%d of %d particles are true at threshold %g; wrote %s",
         int(result.kept.sum()),

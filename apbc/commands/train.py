@@ -58,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
         value = getattr(args, name)
         if value is not None and value <= 0:
             raise ApbcError(f"--{name.replace('_', '-')} is {value}; give a number above 0")
+    if args.seed < 0:
+        raise ApbcError(f"--seed is {args.seed}; give 0 or more")
     from apbc.models.folder import read_card
     from apbc.system.devices import select
 

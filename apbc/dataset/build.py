@@ -31,7 +31,7 @@ from apbc.errors import ApbcError
 from apbc.io.ctf import read_ctf
 from apbc.io.files import atomic_path
 from apbc.io.images import MicrographInfo, micrograph_info, pixel_size_of, read_micrograph
-from apbc.io.particles import ParticleTable
+from apbc.io.particles import ParticleTable, compare_pixel_sizes
 from apbc.io.stacks import ParticleStack
 from apbc.preprocess.working import Preprocessing
 from apbc.progress import track
@@ -162,10 +162,12 @@ def from_micrographs(
             len(missing),
             missing[0],
         )
-    labels = Labels({name: labels.positions[name] for name in names}, labels.sources)
+    labels = replace(labels, positions={name: labels.positions[name] for name in names})
     check_counts(labels.total(GOOD), labels.total(BAD))
     infos = [micrograph_info(by_name[name]) for name in names]
     pixel_size = pixel_size_of(infos, options.pixel_size)
+    for path, told in labels.pixel_sizes.items():
+        compare_pixel_sizes(told, pixel_size, path)
     for info in infos:
         _check_inside(info, labels)
         if preprocessing.phase_flipped and info.name not in ctfs:
@@ -195,7 +197,7 @@ def from_micrographs(
                 work = preprocessing.working_image(
                     read_micrograph(info.path), pixel_size, ctfs.get(info.name)
                 )
-                _check_size(info, work.pixels.shape, size)
+                crop_maker.check_size(work.pixels.shape, size, info.name)
                 hashes[info.name] = hashlib.sha256(work.pixels.tobytes()).hexdigest()
                 if info.name in kept_images:
                     writer.add_image(info.name, work.pixels)
@@ -367,30 +369,9 @@ def stack_chunks(
 
 def _check_inside(info: MicrographInfo, labels: Labels) -> None:
     """Raise if labels lie outside their micrograph."""
-    rows, cols = info.shape
     for kind in (GOOD, BAD):
-        xy = labels.of(info.name, kind)
-        if not np.isfinite(xy).all():
-            raise ApbcError(
-                f"a {KIND_NAMES[kind]} coordinate of {info.name} is not a number; mend it"
-            )
-        outside = (xy < -0.5).any(axis=1) | (xy[:, 0] > cols - 0.5) | (xy[:, 1] > rows - 0.5)
-        if outside.any():
-            x, y = xy[outside][0]
-            raise ApbcError(
-                f"{outside.sum()} of {len(xy)} {KIND_NAMES[kind]} coordinates lie outside "
-                f"micrograph {info.name} of {cols} x {rows} pixels (such as x {x:g}, y {y:g}); "
-                "were they picked on micrographs of another binning?"
-            )
-
-
-def _check_size(info: MicrographInfo, shape: tuple[int, ...], size: int) -> None:
-    """Raise if a micrograph is smaller than a crop."""
-    if min(shape) < size:
-        raise ApbcError(
-            f"micrograph {info.name} of {info.shape[1]} x {info.shape[0]} pixels is smaller than a "
-            f"box of {CROP_DIAMETERS:g} particle diameters; check --diameter and the pixel size"
-        )
+        what = f"{KIND_NAMES[kind]} particles"
+        crop_maker.check_inside(labels.of(info.name, kind), info.shape, info.name, what)
 
 
 def _background(
@@ -471,14 +452,12 @@ def _report(columns: dict[str, npt.NDArray[Any]], names: list[str]) -> dict[str,
         if min(row["good"], row["bad"]) == 0:
             logger.warning("the %s split lacks good or bad particles; its figures say little", part)
     if names:
-        per = [np.sum((owner == i) & (kind == GOOD)) for i in range(len(names))]
-        logger.info(
-            "%d micrographs with %d to %d good particles each (median %d)",
-            len(names),
-            min(per),
-            max(per),
-            int(np.median(per)),
-        )
+        per = {
+            k: [int(np.sum((owner == i) & (kind == k))) for i in range(len(names))]
+            for k in (GOOD, BAD)
+        }
+        for name, n_good, n_bad in zip(names, per[GOOD], per[BAD], strict=True):
+            logger.info("%s: %d good, %d bad", name, n_good, n_bad)
     good, bad = int(np.sum(kind == GOOD)), int(np.sum(kind == BAD))
     logger.info("class balance: %.1f good for each bad particle", good / max(1, bad))
     if min(good, bad) < 5 * FEWEST_OF_A_CLASS:

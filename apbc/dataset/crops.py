@@ -15,6 +15,49 @@ FloatImage = npt.NDArray[np.float32]
 FloatArray = npt.NDArray[np.float64]
 
 
+def check_inside(xy: FloatArray, shape: tuple[int, ...], micrograph: str, what: str) -> None:
+    """Raise if coordinates lie outside their micrograph or are no numbers.
+
+    Parameters
+    ----------
+    xy : ndarray, shape (n, 2)
+        Pixels of the micrograph.
+    shape : (int, int)
+        Rows and columns of the micrograph.
+    micrograph, what : str
+        For the sentence: the name of the micrograph, and what the coordinates are of.
+
+    Raises
+    ------
+    ApbcError
+    """
+    rows, cols = shape
+    if not np.isfinite(xy).all():
+        raise ApbcError(f"a coordinate of {what} on {micrograph} is not a number; mend it")
+    outside = (xy < -0.5).any(axis=1) | (xy[:, 0] > cols - 0.5) | (xy[:, 1] > rows - 0.5)
+    if outside.any():
+        x, y = xy[outside][0]
+        raise ApbcError(
+            f"{outside.sum()} of {len(xy)} coordinates of {what} lie outside micrograph "
+            f"{micrograph} of {cols} x {rows} pixels (such as x {x:g}, y {y:g}); were they picked "
+            "on micrographs of another binning?"
+        )
+
+
+def check_size(shape: tuple[int, ...], size: int, micrograph: str) -> None:
+    """Raise if a working image is smaller than a crop.
+
+    Raises
+    ------
+    ApbcError
+    """
+    if min(shape) < size:
+        raise ApbcError(
+            f"micrograph {micrograph} is smaller than a box of {size} working pixels (it has "
+            f"{shape[1]} x {shape[0]}); check the particle diameter and the pixel size"
+        )
+
+
 def cut(pixels: FloatImage, centres: FloatArray, size: int) -> tuple[FloatImage, FloatArray]:
     """Crops of a working image; what lies beyond its border is mirrored.
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from apbc.errors import ApbcError
 from apbc.io.coordinates import read_coordinate_folder
-from apbc.io.particles import ParticleTable
+from apbc.io.particles import MicrographPixelSize, ParticleTable
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +33,13 @@ class Labels:
         ``{name of micrograph: {GOOD: (n, 2), BAD: (m, 2)}}``, pixels of the micrograph.
     sources : dict
         ``{path: sha256}`` of the files read.
+    pixel_sizes : dict
+        What particle stars tell of the micrographs that the positions are on.
     """
 
     positions: dict[str, dict[int, FloatArray]] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
+    pixel_sizes: dict[str, MicrographPixelSize] = field(default_factory=dict)
 
     def add(self, kind: int, by_micrograph: dict[str, FloatArray]) -> None:
         """Add positions of one kind."""
@@ -127,6 +130,9 @@ def from_particles(good: ParticleTable, bad: ParticleTable) -> Labels:
         groups = np.split(coordinates[order], first[1:])
         labels.add(kind, dict(zip(unique.tolist(), groups, strict=True)))
         labels.sources[str(table.path)] = sha256_of(table.path)
+        told = table.told_micrograph_pixel_size
+        if told:
+            labels.pixel_sizes[str(table.path)] = told
     return labels
 
 

@@ -1,6 +1,6 @@
 """Micrographs: finding them, their headers, their pixels.
 
-Rows come in the order in which the file stores them. Formats: MRC (modes 0, 1,
+Rows come in MRC row order, see `read_micrograph`. Formats: MRC (modes 0, 1,
 2, 6, 12), TIFF, PNG and JPEG. TIFF goes through tifffile, and through Pillow
 where tifffile has no codec of its own for the compression (LZW).
 """
@@ -32,7 +32,17 @@ FloatImage = npt.NDArray[np.float32]
 TIFF_SUFFIXES = (".tif", ".tiff")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 SUFFIXES = (".mrc", *TIFF_SUFFIXES, *PICTURE_SUFFIXES)
-TIFF_ERRORS = (tifffile.TiffFileError, ValueError, TypeError, IndexError, struct.error, zlib.error)
+# codecs (imagecodecs) raise RuntimeError
+TIFF_ERRORS = (
+    tifffile.TiffFileError,
+    ValueError,
+    TypeError,
+    IndexError,
+    RuntimeError,
+    OSError,
+    struct.error,
+    zlib.error,
+)
 PILLOW_ERRORS = (OSError, SyntaxError, ValueError, zlib.error, struct.error)
 
 HEADERS_AGREE = 0.01
@@ -103,7 +113,8 @@ def read_micrograph(path: str | Path) -> FloatImage:
     Returns
     -------
     ndarray of float32, shape (rows, columns)
-        In the row order of the file.
+        In MRC row order: as the file stores them, but for TIFF, whose first row is
+        the last one of the MRC, as Relion, IMOD and MotionCor have it.
 
     Raises
     ------
@@ -117,7 +128,7 @@ def read_micrograph(path: str | Path) -> FloatImage:
     if suffix == ".mrc":
         image = mrc_layout(path).map()[0].astype(np.float32)
     elif suffix in TIFF_SUFFIXES:
-        image = _read_tiff(path)
+        image = _read_tiff(path)[::-1]
     else:
         image = _read_picture(path)
     _check_values(path, image)

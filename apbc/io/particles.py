@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,6 +20,52 @@ PARTICLE_LABELS = ("rlnImageName", "rlnCoordinateX", "rlnMicrographName")
 MICROGRAPH_PIXEL_LABELS = ("rlnMicrographPixelSize", "rlnMicrographOriginalPixelSize")
 ANGSTROM_PER_MICROMETRE = 1e4
 PIXEL_SIZES_AGREE = 0.01
+STAR_AGREES = 0.02
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class MicrographPixelSize:
+    """What a star file tells of the pixel size of its micrographs.
+
+    Attributes
+    ----------
+    value : float
+        Å per pixel.
+    certain : bool
+        False for ``rlnMicrographOriginalPixelSize``, which is that of the movie and
+        differs where motion correction binned.
+    """
+
+    value: float
+    certain: bool
+
+
+def compare_pixel_sizes(told: MicrographPixelSize, pixel_size: float, path: str | Path) -> None:
+    """Raise, or warn where the star file is not certain, if pixel sizes differ by over 2 %.
+
+    Parameters
+    ----------
+    told : MicrographPixelSize
+    pixel_size : float
+        Å per pixel of the micrographs in use.
+    path : str or Path
+        The star file, for the sentence.
+
+    Raises
+    ------
+    ApbcError
+    """
+    if abs(told.value / pixel_size - 1) <= STAR_AGREES:
+        return
+    sentence = (
+        f"{path} was made on micrographs of {told.value:.4g} Å/px and those given have "
+        f"{pixel_size:.4g} Å/px"
+    )
+    if told.certain:
+        raise ApbcError(f"{sentence}; give the micrographs that it was made on")
+    logger.warning("%s; if its movies were binned, all is well", sentence)
 
 
 @dataclass(frozen=True)
@@ -141,6 +188,20 @@ class ParticleTable:
             If the particles differ in it by more than 1 %.
         """
         return self._one(self.micrograph_pixel_sizes, "micrograph")
+
+    @property
+    def told_micrograph_pixel_size(self) -> MicrographPixelSize | None:
+        """Pixel size of the micrographs as told by the file; None where it is not.
+
+        Raises
+        ------
+        ApbcError
+            If the particles differ in it by more than 1 %.
+        """
+        value = self.micrograph_pixel_size
+        if value is None:
+            return None
+        return MicrographPixelSize(value, certain=self._has(MICROGRAPH_PIXEL_LABELS[0]))
 
     def subset(self, mask: npt.NDArray[np.bool_]) -> ParticleTable:
         """Particles where `mask`, shape (n,), is true; all else stays."""

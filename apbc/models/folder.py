@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,7 +171,7 @@ def load_model(folder: Path) -> Model:
         )
     arch = architecture(card["architecture"])
     preprocessing = Preprocessing.from_dict(card["preprocessing"])
-    calibration = Calibration(**card["calibration"])
+    calibration = _calibration_of(card, folder)
 
     import keras
 
@@ -185,6 +186,24 @@ def load_model(folder: Path) -> Model:
             f"{arch.name}); copy the model again"
         )
     return Model(folder, network, arch, preprocessing, calibration, card)
+
+
+def _calibration_of(card: dict[str, Any], folder: Path) -> Calibration:
+    """Calibration and threshold of a card, checked; sizes must agree with each other."""
+    try:
+        calibration = Calibration(**card["calibration"])
+        numbers = [float(calibration.slope), float(calibration.offset), float(card["threshold"])]
+        sizes = [float(card["diameter"]), float(card["preprocessing"]["diameter"])]
+    except (TypeError, ValueError, KeyError) as error:
+        raise ApbcError(
+            f"{folder / CARD_FILE} holds values of another kind than it should ({error}); copy the "
+            "model again"
+        ) from error
+    if not all(map(math.isfinite, numbers)) or numbers[0] <= 0 or not 0 <= numbers[2] <= 1:
+        raise ApbcError(f"the calibration in {folder / CARD_FILE} is impossible; train again")
+    if sizes[0] != sizes[1] or card.get("phase_flipped") != card["preprocessing"]["phase_flipped"]:
+        raise ApbcError(f"{folder / CARD_FILE} contradicts itself; copy the model again")
+    return calibration
 
 
 def _sha256(path: Path) -> str:

@@ -22,7 +22,7 @@ from apbc.io.files import atomic_path, read_json, write_json
 from apbc.io.images import MicrographInfo, micrograph_info, pixel_size_of, read_micrograph
 from apbc.models.folder import Model
 from apbc.picking.peaks import find_peaks
-from apbc.picking.score_map import TILE, score_map
+from apbc.picking.score_map import TILE, ScoreMap, score_map
 from apbc.preprocess.working import WorkingImage
 from apbc.progress import track
 
@@ -35,6 +35,7 @@ MODEL_NOTE = "model.json"
 RUN_FILE = "run.json"
 FAILED_FILE = "failed.csv"
 DEFAULT_FLOOR = 0.01
+SMALLEST_TILE = 256
 FORMATS = ("csv", "star", "box")
 
 
@@ -155,9 +156,9 @@ def pick(
                     image.result(), pixel_size, (ctfs or {}).get(info.name)
                 )
                 found = candidates(model, work, options)
-            except ApbcError as error:
-                outcome.failed[info.name] = str(error)
-                logger.error("%s failed: %s", info.name, error)
+            except (ApbcError, MemoryError, OSError) as error:
+                outcome.failed[info.name] = str(error) or "the memory is full"
+                logger.error("%s failed: %s", info.name, outcome.failed[info.name])
                 continue
             write_coordinates(_candidate_file(out, info.name), found[:, :2], found[:, 2])
             _export(out, info.name, found, options, model, pixel_size, outcome)
@@ -180,11 +181,25 @@ def candidates(model: Model, work: WorkingImage, options: PickOptions) -> FloatA
             f"{work.pixels.shape[0]} pixels of {model.preprocessing.pixel_size:.1f} Å); check its "
             "pixel size"
         )
-    scores = score_map(model.network, model.architecture, work.pixels, options.tile)
+    scores = _score_map(model, work, options.tile)
     xy, raw = find_peaks(
         scores, work.pixels.shape, smallest, model.calibration.score(options.floor)
     )
     return np.column_stack([work.to_micrograph(xy), model.calibration.probability(raw)])
+
+
+def _score_map(model: Model, work: WorkingImage, tile: int) -> ScoreMap:
+    """Score map in tiles, smaller ones where the memory does not hold them."""
+    from tensorflow.errors import ResourceExhaustedError
+
+    while True:
+        try:
+            return score_map(model.network, model.architecture, work.pixels, tile)
+        except (MemoryError, ResourceExhaustedError) as error:
+            tile = min(tile, max(work.pixels.shape)) // 2
+            if tile < SMALLEST_TILE:
+                raise MemoryError("the memory does not hold the smallest tile") from error
+            logger.warning("the memory is short: going on in tiles of %d pixels", tile)
 
 
 def _candidate_file(out: Path, name: str) -> Path:
@@ -194,15 +209,24 @@ def _candidate_file(out: Path, name: str) -> Path:
 def _claim(model: Model, out: Path, options: PickOptions, paths: Sequence[Path]) -> None:
     """Note whose candidates the folder holds; clear away what would be mistaken for them."""
     note = out / CANDIDATES / MODEL_NOTE
-    mine = {"weights_sha256": model.card["weights_sha256"], "floor": options.floor}
-    if options.resume and note.is_file() and read_json(note) != mine:
+    mine = {
+        "weights_sha256": model.card["weights_sha256"],
+        "floor": options.floor,
+        "pixel_size": options.pixel_size,
+    }
+    others = list((out / CANDIDATES).glob("*.csv"))
+    same = note.is_file() and read_json(note) == mine
+    if options.resume and others and not same:
         raise ApbcError(
-            f"{out} holds the picks of another model or floor, so the run cannot be resumed there; "
-            "give another --out or leave --resume out"
+            f"{out} holds the picks of another model, floor or pixel size, so the run cannot be "
+            "resumed there; give another --out or leave --resume out"
         )
+    stale = others if not same else [_candidate_file(out, path.stem) for path in paths]
     if not options.resume:
-        for path in paths:
-            _candidate_file(out, path.stem).unlink(missing_ok=True)
+        for file in stale:
+            file.unlink(missing_ok=True)
+            for suffix in FORMATS:
+                (out / f"{file.stem}.{suffix}").unlink(missing_ok=True)
     write_json(note, mine)
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from apbc import __version__
 from apbc.dataset import crops as crop_maker
 from apbc.dataset.build import crop_size, stack_chunks
 from apbc.errors import ApbcError
 from apbc.io.ctf import Ctf
-from apbc.io.files import write_text
+from apbc.io.files import write_json, write_text
 from apbc.io.images import micrograph_info, pixel_size_of, read_micrograph
-from apbc.io.particles import ParticleTable
+from apbc.io.particles import ParticleTable, compare_pixel_sizes
 from apbc.models.folder import Model
 from apbc.picking.score_map import middle_scores
 from apbc.progress import track
@@ -27,7 +28,7 @@ FloatArray = npt.NDArray[np.float64]
 
 SCORE_COLUMNS = ("rlnParticleFigureOfMerit", "apbcScore")
 TRUE_FILE, FALSE_FILE, SCORES_FILE = "particles_true.star", "particles_false.star", "scores.csv"
-PIXEL_SIZES_AGREE = 0.02
+RUN_FILE = "run.json"
 
 
 @dataclass(frozen=True)
@@ -126,26 +127,27 @@ def score_on_micrographs(
         )
     infos = [micrograph_info(by_name[name]) for name in wanted]
     size_of_micrographs = pixel_size_of(infos, pixel_size)
-    told = table.micrograph_pixel_size
-    if told and abs(told / size_of_micrographs - 1) > PIXEL_SIZES_AGREE:
-        raise ApbcError(
-            f"{table.path} was made on micrographs of {told:.4g} Å/px and those given have "
-            f"{size_of_micrographs:.4g} Å/px; give the micrographs that it was made on"
-        )
+    told = table.told_micrograph_pixel_size
+    if told:
+        compare_pixel_sizes(told, size_of_micrographs, table.path)
     size = crop_size(model.preprocessing)
     scores = np.full(table.n, np.nan)
     for info in track(infos, len(infos), "micrographs"):
         rows = np.flatnonzero(stems == info.name)
+        crop_maker.check_inside(coordinates[rows], info.shape, info.name, str(table.path))
         work = model.preprocessing.working_image(
             read_micrograph(info.path), size_of_micrographs, (ctfs or {}).get(info.name)
         )
+        crop_maker.check_size(work.pixels.shape, size, info.name)
         crops, _ = crop_maker.cut(work.pixels, work.to_working(coordinates[rows]), size)
         scores[rows] = _probabilities(model, crops)
     return scores
 
 
-def write_screened(table: ParticleTable, result: Screened, out: Path) -> None:
-    """Write the true and the false particles and all scores.
+def write_screened(
+    table: ParticleTable, result: Screened, out: Path, model: Model, device: str
+) -> None:
+    """Write the true and the false particles, all scores, and a record of the run.
 
     All columns and optics groups are kept; one column of scores is added, or one of
     another name where the file uses Relion's own already.
@@ -156,6 +158,9 @@ def write_screened(table: ParticleTable, result: Screened, out: Path) -> None:
     result : Screened
     out : Path
         Folder.
+    model : Model
+    device : str
+        Name of what TensorFlow ran on.
     """
     column = next((c for c in SCORE_COLUMNS if c not in table.table), SCORE_COLUMNS[-1])
     scored = table.with_column(column, result.scores.tolist())
@@ -163,6 +168,18 @@ def write_screened(table: ParticleTable, result: Screened, out: Path) -> None:
     scored.subset(~result.kept).write(out / FALSE_FILE)
     lines = [f"{row},{score:.6f}" for row, score in enumerate(result.scores)]
     write_text(out / SCORES_FILE, "\n".join(["row,score", *lines]) + "\n")
+    write_json(
+        out / RUN_FILE,
+        {
+            "apbc_version": __version__,
+            "model": str(model.folder),
+            "weights_sha256": model.card["weights_sha256"],
+            "threshold": result.threshold,
+            "device": device,
+            "true": int(result.kept.sum()),
+            "false": int((~result.kept).sum()),
+        },
+    )
 
 
 def _probabilities(model: Model, crops: npt.NDArray[np.float32]) -> FloatArray:

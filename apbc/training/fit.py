@@ -259,6 +259,11 @@ def open_checkpoints(folder: Path, request: dict[str, Any]) -> Path:
     if note.is_file() and json.loads(note.read_text()) == request:
         logger.info("found the checkpoints of an interrupted training in %s", folder)
         return folder
+    if folder.exists() and any(folder.iterdir()) and not note.is_file():
+        raise ApbcError(
+            f"{folder} is needed for checkpoints but holds something else; move it, or give "
+            "another --out"
+        )
     if folder.exists():
         logger.info("%s belongs to another training and is emptied", folder)
         shutil.rmtree(folder)

@@ -268,6 +268,14 @@ def page(data: ReportData, picture: bytes) -> str:
         "that saw the training split alone"
         if card["refitted"]
         else "delivered weights are those of the training split",
+        *(
+            [
+                f"{len(card['held_out_seen_before'])} held-out micrographs trained the model that "
+                "this one goes on from, so the figures flatter it"
+            ]
+            if card["held_out_seen_before"]
+            else []
+        ),
         f"{len(card['training_micrographs'])} labelled micrographs; data set "
         f"{card['data_hash'][:12]}; apbc {card['apbc_version']}, Keras {card['keras_version']}",
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -36,10 +36,18 @@ BATCHES_PER_EPOCH = (50, 100)
 
 @dataclass
 class Neighbours:
-    """Good and bad labels near the middle of one crop, relative to it, in working pixels."""
+    """Labels near the middle of one crop, relative to it, in working pixels.
+
+    Attributes
+    ----------
+    good, bad : ndarray, shape (n, 2)
+    hidden : ndarray, shape (n, 2)
+        Labels of other splits, of which training is to learn nothing.
+    """
 
     good: FloatArray
     bad: FloatArray
+    hidden: FloatArray = field(default_factory=lambda: np.empty((0, 2)))
 
 
 def find_neighbours(dataset: Dataset, positions: IntArray) -> list[Neighbours]:
@@ -68,18 +76,25 @@ def find_neighbours(dataset: Dataset, positions: IntArray) -> list[Neighbours]:
     for micrograph in np.unique(dataset.micrograph[rows]):
         mine = np.flatnonzero(dataset.micrograph[rows] == micrograph)
         middles = np.rint(dataset.working[rows[mine]].astype(float))
-        near = {}
-        for kind in (GOOD, BAD):
-            of_kind = (dataset.micrograph == micrograph) & (dataset.kind == kind)
-            labels = dataset.working[of_kind].astype(float)
-            if len(labels):
-                lists = cKDTree(labels).query_ball_point(middles, reach)
-                near[kind] = [labels[i] - m for i, m in zip(lists, middles, strict=True)]
-            else:
-                near[kind] = [np.empty((0, 2))] * len(middles)
-        for i, good, bad in zip(mine, near[GOOD], near[BAD], strict=True):
-            found[i] = Neighbours(good.reshape(-1, 2), bad.reshape(-1, 2))
+        here = dataset.micrograph == micrograph
+        mine_too = np.isin(dataset.split, np.unique(dataset.split[rows]))
+        groups = [
+            here & (dataset.kind == GOOD) & mine_too,
+            here & (dataset.kind == BAD) & mine_too,
+            here & (dataset.kind != UNLABELLED) & ~mine_too,
+        ]
+        near = [_near(dataset.working[group].astype(float), middles, reach) for group in groups]
+        for i, good, bad, hidden in zip(mine, *near, strict=True):
+            found[i] = Neighbours(good, bad, hidden)
     return found
+
+
+def _near(labels: FloatArray, middles: FloatArray, reach: float) -> list[FloatArray]:
+    """Labels within reach of each middle, relative to it."""
+    if not len(labels):
+        return [np.empty((0, 2))] * len(middles)
+    lists = cKDTree(labels).query_ball_point(middles, reach)
+    return [(labels[i] - m).reshape(-1, 2) for i, m in zip(lists, middles, strict=True)]
 
 
 def targets(
@@ -111,6 +126,9 @@ def targets(
         weight[distance <= RING[0]] = 0.0
         target[distance <= HIT_RADIUS] = 1.0
         weight[distance <= HIT_RADIUS] = GOOD_WEIGHT
+    if len(neighbours.hidden):
+        far = _distance(neighbours.hidden, x, y) > RING[0] * diameter
+        target, weight = target * far, weight * far
     return target, weight
 
 

@@ -29,6 +29,7 @@ from apbc.models.calibration import Calibration
 from apbc.models.folder import (
     CARD_FILE,
     NETWORK_FILE,
+    Model,
     join,
     load_model,
     members_of,
@@ -159,8 +160,14 @@ def train(
         raise ApbcError(f"{out} is a file; give --out the name of a folder to make")
     begun = time.monotonic()
     arch = architecture(options.architecture)
-    starts = _starts(start, arch, dataset, options.ensemble)
-    request = {"data_hash": dataset.data_hash, "from": str(start), **asdict(options)}
+    parent = load_model(start) if start else None
+    starts = _starts(parent, arch, dataset, options.ensemble)
+    request = {
+        "data_hash": dataset.data_hash,
+        "from": parent.card["weights_sha256"] if parent else None,
+        **asdict(options),
+    }
+    seen = _seen_by(parent, dataset)
     checkpoints = open_checkpoints(out.with_name(out.name + ".partial"), request)
 
     members = [
@@ -196,10 +203,19 @@ def train(
         "phase_flipped": dataset.preprocessing.phase_flipped,
         "preprocessing": dataset.preprocessing.to_dict(),
         "calibration": calibration.to_dict(),
+        "calibration_of_split": test_calibration.to_dict(),
         "threshold": round(threshold, 3),
         "data_hash": dataset.data_hash,
         "data_source": dataset.provenance["source"],
-        "training_micrographs": dataset.micrograph_names,
+        "training_micrographs": list(
+            dict.fromkeys(
+                [
+                    *dataset.micrograph_names,
+                    *(parent.card["training_micrographs"] if parent else []),
+                ]
+            )
+        ),
+        "held_out_seen_before": seen,
         "labels": dataset.counts(),
         "metrics": figures,
         "picking": {
@@ -250,13 +266,31 @@ def crop_scores(
     return np.concatenate(scores) if scores else np.empty(0)
 
 
+def _seen_by(parent: Model | None, dataset: Dataset) -> list[str]:
+    """Held-out micrographs that the model to go on from was trained on."""
+    known = set(parent.card["training_micrographs"]) if parent else set()
+    seen = []
+    for i, name in enumerate(dataset.micrograph_names):
+        held_out = dataset.split[dataset.micrograph == i] != TRAIN
+        if name in known and held_out.any():
+            seen.append(name)
+    if seen:
+        logger.warning(
+            "%d held-out micrographs (%s, ...) trained the model that this one goes on from: the "
+            "figures on them flatter it",
+            len(seen),
+            seen[0],
+        )
+    return seen
+
+
 def _starts(
-    start: Path | None, arch: Architecture, dataset: Dataset, n: int
+    model: Model | None, arch: Architecture, dataset: Dataset, n: int
 ) -> list[keras.Model | None]:
     """Networks to go on from, one a member."""
-    if start is None:
+    if model is None:
         return [None] * n
-    model = load_model(start)
+    start = model.folder
     if model.architecture.name != arch.name:
         raise ApbcError(
             f"{start} has the architecture {model.architecture.name} and {arch.name} is asked for; "

@@ -121,21 +121,28 @@ def test_an_empty_folder(tmp_path):
 
 
 @pytest.mark.skipif(not shutil.which("relion_preprocess"), reason="RELION is not installed")
-def test_relion_extracts_the_particles_from_our_star_file(tmp_path):
+@pytest.mark.parametrize("name", ["m.mrc", "m.tif"])
+def test_relion_extracts_the_particles_from_our_star_file(tmp_path, name):
     import mrcfile
+    import tifffile
+
+    from apbc.io.images import read_micrograph
 
     image = np.zeros((64, 80), np.float32)
     image[40, 20] = image[30, 60] = 1
-    with mrcfile.new(tmp_path / "m.mrc") as mrc:
-        mrc.set_data(image)
-        mrc.voxel_size = 1.0
-    write_coordinates(tmp_path / "m_apbc.star", [[20, 40], [60, 30]], [0.9, 0.8])
-    (tmp_path / "suffix.star").write_text("m.mrc")
+    if name.endswith("mrc"):
+        with mrcfile.new(tmp_path / name) as mrc:
+            mrc.set_data(image)
+            mrc.voxel_size = 1.0
+    else:
+        tifffile.imwrite(tmp_path / name, image)
+    rows, cols = np.nonzero(read_micrograph(tmp_path / name))  # as apbc sees them
+    write_coordinates(tmp_path / "m_apbc.star", np.column_stack([cols, rows]), [0.9, 0.8])
     (tmp_path / "mics.star").write_text(
         "# version 30001\n\ndata_optics\n\nloop_\n_rlnOpticsGroupName\n_rlnOpticsGroup\n"
         "_rlnMicrographPixelSize\n_rlnVoltage\n_rlnSphericalAberration\n_rlnAmplitudeContrast\n"
         "g1 1 1.0 300 2.7 0.1\n\n\n# version 30001\n\ndata_micrographs\n\nloop_\n"
-        "_rlnMicrographName\n_rlnOpticsGroup\nm.mrc 1\n\n"
+        f"_rlnMicrographName\n_rlnOpticsGroup\n{name} 1\n\n"
     )
     command = "relion_preprocess --i mics.star --coord_dir . --coord_suffix _apbc.star"
     command += " --part_dir Extract/ --part_star Extract/p.star --extract --extract_size 8"

@@ -260,3 +260,8 @@ def test_other_files_are_no_data_sets(tmp_path):
         handle["a"] = 1
     with pytest.raises(ApbcError, match="not a data set of this version"):
         Dataset(tmp_path / "foreign.h5")
+
+
+@pytest.mark.parametrize("option", [["--seed", -1], ["--max-particles", 3]])
+def test_impossible_options(option, folder, capsys, demo_diameter):
+    assert option[0] in fails(folder, capsys, demo_diameter, *option)

@@ -104,7 +104,9 @@ def test_picks_without_scores(folder, capsys):
     for name in ("a.csv", "b.box"):
         write_coordinates(f"picks/{name}", np.array([[20, 20]]), None, 10)
     assert "has no scores" in evaluate(capsys, "--diameter", 9, "--threshold", 0.5)[2]
-    assert "there is no curve" in evaluate(capsys, "--diameter", 9, "--curve", "o.csv")[2]
+    status, _, err = evaluate(capsys, "--diameter", 9, "--curve", "o.csv", "--plot", "o.png")
+    assert status == 0 and "no curve is written" in err
+    assert not (folder / "o.png").exists()
     assert not (folder / "o.csv").exists()
     result = json.loads(evaluate(capsys, "--diameter", 9)[1].splitlines()[-1])
     assert result["average_precision"] is None

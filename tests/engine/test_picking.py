@@ -326,3 +326,102 @@ def test_a_stack_with_fewer_particles_than_its_star(demo_model, demo_data, tmp_p
     run_apbc(["screen", demo_model, good, "--out", tmp_path / "out", "--gpu", ""], expect=1)
     assert "which has 5" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_candidates_of_another_model_are_not_taken_over(demo_model, demo_data, picks, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(picks, out)
+    note = out / "candidates" / "model.json"
+    note.write_text(json.dumps({**json.loads(note.read_text()), "weights_sha256": "other"}))
+    one = sorted((demo_data / "micrographs").glob("*.mrc"))[0]
+    run_apbc(["pick", demo_model, "--micrographs", one, "--out", out, "--gpu", ""])
+    assert [path.stem for path in (out / "candidates").glob("*.csv")] == [one.stem]
+    assert [path.stem for path in out.glob("*.star")] == [one.stem]
+
+
+def test_candidates_without_a_note_are_not_resumed(demo_model, demo_data, picks, tmp_path, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(picks, out)
+    (out / "candidates" / "model.json").unlink()
+    call = ["pick", demo_model, "--micrographs", demo_data / "micrographs", "--out", out]
+    run_apbc([*call, "--resume", "--gpu", ""], expect=1)
+    assert "cannot be resumed" in " ".join(capsys.readouterr().err.split())
+
+
+def test_screening_coordinates_outside_the_micrograph(demo_model, demo_data, tmp_path, capsys):
+    good, _ = particle_stars(tmp_path / "stars", demo_data)
+    lines = good.read_text().splitlines()
+    row = next(i for i, line in enumerate(lines) if "@" in line)
+    words = lines[row].split()
+    lines[row] = " ".join([*words[:2], "9000", *words[3:]])
+    good.write_text("\n".join(lines) + "\n")
+    call = ["screen", demo_model, good, "--micrographs", demo_data / "micrographs"]
+    run_apbc([*call, "--out", tmp_path / "out", "--gpu", ""], expect=1)
+    assert "lie outside micrograph" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("label", "status"), [("MicrographPixelSize", 1), ("MicrographOriginalPixelSize", 0)]
+)
+def test_pixel_sizes_of_star_and_micrographs(
+    label, status, demo_model, demo_data, tmp_path, caplog
+):
+    """The size of the micrographs must agree; that of the movies may differ by binning."""
+    good, _ = particle_stars(tmp_path / "stars", demo_data)
+    text = good.read_text().replace(
+        "_rlnImageDimensionality #8\n", f"_rlnImageDimensionality #8\n_rln{label} #9\n"
+    )
+    good.write_text(text.replace(" 72 2\n", " 72 2 1.75\n"))
+    call = ["screen", demo_model, good, "--micrographs", demo_data / "micrographs"]
+    run_apbc([*call, "--out", tmp_path / "out", "--gpu", ""], expect=status)
+    assert "1.75 Å/px" in caplog.text or status == 1
+
+
+def test_screening_leaves_a_record(demo_model, demo_data, tmp_path):
+    good, _ = particle_stars(tmp_path / "stars", demo_data)
+    run_apbc(["screen", demo_model, good, "--out", tmp_path / "out", "--gpu", ""])
+    run = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert run["device"] == "cpu"
+    assert run["true"] + run["false"] == read_particles(good).n
+
+
+def test_a_damaged_compressed_tiff_fails_alone(demo_model, demo_data, tmp_path):
+    from PIL import Image
+
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for i, path in enumerate(sorted((demo_data / "micrographs").glob("*.mrc"))[:2]):
+        image = read_micrograph(path)
+        Image.fromarray(image[::-1]).save(folder / f"m{i}.tif", compression="tiff_lzw")
+    data = bytearray((folder / "m0.tif").read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 4000] = bytes(4000)
+    (folder / "m0.tif").write_bytes(bytes(data))
+    out = tmp_path / "out"
+    call = ["pick", demo_model, "--micrographs", folder, "--out", out, "--pixel-size", 3.5]
+    run_apbc([*call, "--gpu", ""], expect=3)
+    assert list(json.loads((out / "run.json").read_text())["failed"]) == ["m0"]
+    assert len(read_coordinates(out / "m1.csv")) > 0
+
+
+def test_short_memory_makes_smaller_tiles(demo_model, demo_data, demo_diameter, monkeypatch):
+    from apbc.picking import pick as module
+
+    model = load_model(demo_model)
+    path = sorted((demo_data / "micrographs").glob("*.mrc"))[0]
+    work = Preprocessing(demo_diameter).working_image(read_micrograph(path), 3.5)
+    real, tiles = module.score_map, []
+
+    def greedy(network, architecture, pixels, tile):
+        tiles.append(tile)
+        if tile > 300:
+            raise MemoryError
+        return real(network, architecture, pixels, tile)
+
+    monkeypatch.setattr(module, "SMALLEST_TILE", 100)
+    monkeypatch.setattr(module, "score_map", greedy)
+    scores = module._score_map(model, work, 2048)
+    assert len(tiles) == 2 and tiles[1] == max(work.pixels.shape) // 2
+    np.testing.assert_allclose(
+        scores.scores, real(model.network, model.architecture, work.pixels).scores, atol=1e-3
+    )

@@ -321,3 +321,90 @@ def test_half_precision_stays_in_training():
         assert {layer.compute_dtype for layer in copy.layers} == {"float32"}
         for mine, theirs in zip(copy.get_weights(), member.get_weights(), strict=True):
             np.testing.assert_array_equal(mine, theirs)
+
+
+def test_labels_of_other_splits_are_hidden():
+    x, y = np.meshgrid(np.arange(-40, 41, 4.0), np.arange(-40, 41, 4.0))
+    none = np.empty((0, 2))
+    other = np.array([[20.0, 0.0]])
+    target, weight = targets(Neighbours(np.zeros((1, 2)), none, other), x, y, diameter=28)
+    near = np.hypot(x - 20, y) <= 0.45 * 28
+    assert not target[near].any() and not weight[near].any()
+    assert target.any()
+
+
+def test_split_by_particle_does_not_train_on_held_out_labels(demo_data, demo_diameter, tmp_path):
+    out = tmp_path / "d.h5"
+    run_apbc(
+        ["dataset", "--micrographs", demo_data / "micrographs", "--good", demo_data / "good"]
+        + ["--bad", demo_data / "bad", "--diameter", demo_diameter, "--out", out]
+        + ["--split-by", "particle"]
+    )
+    from apbc.training.samples import find_neighbours
+
+    with Dataset(out) as dataset:
+        positions = dataset.crops_of(0, (1, 0, -1))
+        held_out = {
+            (int(m), *np.round(w, 3))
+            for m, w, s in zip(dataset.micrograph, dataset.working, dataset.split, strict=True)
+            if s != 0
+        }
+        hidden = 0
+        for position, near in zip(positions, find_neighbours(dataset, positions), strict=True):
+            row = dataset.crop_rows[position]
+            middle = np.rint(dataset.working[row].astype(float))
+            for xy in np.concatenate([near.good, near.bad]):
+                assert (int(dataset.micrograph[row]), *np.round(xy + middle, 3)) not in held_out
+            hidden += len(near.hidden)
+        assert hidden > 0
+
+
+def test_going_on_from_a_model_that_saw_the_held_out_micrographs(
+    demo_dataset, demo_model, tmp_path
+):
+    out = tmp_path / "more"
+    run_apbc(
+        ["train", demo_dataset, "--out", out, "--from", demo_model, "--epochs", 1, "--no-refit"]
+        + ["--gpu", ""]
+    )
+    card = json.loads((out / "card.json").read_text())
+    with Dataset(demo_dataset) as dataset:
+        held_out = {
+            name
+            for i, name in enumerate(dataset.micrograph_names)
+            if dataset.split[dataset.micrograph == i][0] != 0
+        }
+    assert set(card["held_out_seen_before"]) == held_out
+    assert "flatter" in (out / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"calibration": None},
+        {"calibration": {"slope": -1.0, "offset": 0.0}},
+        {"calibration": {"slope": "steep", "offset": 0.0}},
+        {"threshold": 2.0},
+        {"diameter": 10.0},
+    ],
+)
+def test_a_card_with_wrong_values_is_refused(copied, change):
+    card = json.loads((copied / "card.json").read_text())
+    (copied / "card.json").write_text(json.dumps({**card, **change}))
+    with pytest.raises(ApbcError, match=r"card\.json"):
+        load_model(copied)
+
+
+@pytest.mark.parametrize("option", [["--seed", -1], ["--epochs", 0], ["--learning-rate", -1]])
+def test_impossible_options_of_training(option, demo_dataset, tmp_path, capsys):
+    run_apbc(["train", demo_dataset, "--out", tmp_path / "m", "--gpu", "", *option], expect=1)
+    assert option[0] in capsys.readouterr().err
+
+
+def test_a_folder_in_the_way_of_the_checkpoints_is_kept(demo_dataset, tmp_path, capsys):
+    mine = tmp_path / "m.partial" / "thesis.txt"
+    mine.parent.mkdir()
+    mine.write_text("years of work")
+    run_apbc(["train", demo_dataset, "--out", tmp_path / "m", "--gpu", ""], expect=1)
+    assert "holds something else" in capsys.readouterr().err
+    assert mine.read_text() == "years of work"
