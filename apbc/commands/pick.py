@@ -12,6 +12,7 @@ import logging
 from pathlib import Path
 
 from apbc.errors import ApbcError
+from apbc.picking.score_map import TILE
 
 logger = logging.getLogger(__name__)
 
@@ -60,10 +61,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tile",
         type=int,
-        default=2048,
+        default=TILE,
         metavar="N",
         help="largest side in working pixels that goes through the network at once; smaller needs "
-        "less memory (default: 2048)",
+        f"less memory (default: {TILE})",
     )
     parser.add_argument(
         "--gpu", metavar="LIST", help='GPUs such as 0,1; "" for the CPU; default: what is there'
