@@ -68,6 +68,13 @@ def parse_arguments(words=None):
         help="of the 2D classification; default: 12",
     )
     parser.add_argument(
+        "--log-threshold",
+        type=float,
+        default=0.0,
+        metavar="T",
+        help="of the blind LoG picking, in standard deviations; higher picks less; default: 0",
+    )
+    parser.add_argument(
         "--edge",
         type=float,
         default=0.0,
@@ -184,6 +191,7 @@ def read_settings(args, data):
         iterations=args.iterations,
         seed=args.seed,
         edge=args.edge,
+        logThreshold=args.log_threshold,
         **folders,
     )
 
