@@ -310,10 +310,13 @@ class TestModelProtocols(ProtocolTest):
         self.assertNotIn("evaluation.png", summary)
 
     def test_evaluate_a_set_without_picks(self):
-        pick = self.newPick(threshold=1.0)
-        self.launchProtocol(pick)
-        self.assertEqual(pick.outputCoordinates.getSize(), 0)
-        evaluate = self.evaluate(pick)
+        source = self.protMics
+        empty = source._createSetOfCoordinates(common.pointer(source, "outputMicrographs"))
+        empty.setBoxSize(46)
+        source._defineOutputs(outputCoordinates=empty)
+        source._store()
+        self.proj.mapper.commit()
+        evaluate = self.evaluate(source)
         self.assertIn("empty", "\n".join(evaluate.warnings()))
         self.assertEqual(evaluate.recall.get(), 0)
         self.assertEqual(evaluate.f1.get(), 0)
