@@ -11,7 +11,9 @@ The rule, over (size, contrast):
 2. the good classes are those whose contrast is at least `GOOD_SHARE` of the best contrast among
    classes of at least the mean size;
 3. the bad classes are those whose contrast is below `BAD_SHARE` of it;
-4. what is in between is doubtful and left out.
+4. what is in between is doubtful and left out;
+5. if the bad classes hold fewer than `ENOUGH` particles, those of the lowest contrast that are not
+   good join them, small ones too, until they do: a training needs examples of both kinds.
 """
 
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ import numpy as np
 SMALLEST = 10
 GOOD_SHARE = 0.6
 BAD_SHARE = 0.45
+ENOUGH = 40
 
 
 @dataclass
@@ -62,15 +65,20 @@ def choose_classes(descriptions, goodShare=GOOD_SHARE, badShare=BAD_SHARE, small
     -------
     Choice
     """
-    descriptions = [item for item in descriptions if item.size >= smallest]
+    every = list(descriptions)
+    descriptions = [item for item in every if item.size >= smallest]
     if not descriptions:
         return Choice([], [])
     mean = sum(item.size for item in descriptions) / len(descriptions)
     best = max(item.contrast for item in descriptions if item.size >= mean)
-    return Choice(
-        sorted(item.classId for item in descriptions if item.contrast >= goodShare * best),
-        sorted(item.classId for item in descriptions if item.contrast < badShare * best),
-    )
+    good = [item for item in descriptions if item.contrast >= goodShare * best]
+    bad = [item for item in descriptions if item.contrast < badShare * best]
+    rest = [item for item in every if item not in good and item not in bad]
+    for item in sorted(rest, key=lambda item: item.contrast):
+        if sum(other.size for other in bad) >= ENOUGH:
+            break
+        bad.append(item)
+    return Choice(sorted(item.classId for item in good), sorted(item.classId for item in bad))
 
 
 def contrast_of(average, radius):

@@ -162,6 +162,7 @@ class Workflow:
             doCTF=False,
             numberOfIterations=self.settings.iterations,
             allParticlesRam=True,
+            extraParams="--random_seed %d" % self.settings.seed,
             offsetSearchRangePix=3,
             numberOfMpi=1,
             numberOfThreads=self.settings.threads,

@@ -23,6 +23,18 @@ class TestRule(unittest.TestCase):
         choice = choose_classes([ClassDescription(1, 500, 4.0), ClassDescription(2, 20, 40.0)])
         self.assertEqual(choice.good, [1, 2])
 
+    def test_too_few_bad_particles_are_joined_by_the_doubtful_of_least_contrast(self):
+        choice = choose_classes(
+            [
+                ClassDescription(1, 400, 5.0),
+                ClassDescription(2, 100, 2.8),
+                ClassDescription(3, 30, 2.6),
+                ClassDescription(4, 16, 1.2),
+                ClassDescription(5, 3, 2.4),
+            ]
+        )
+        self.assertEqual((choice.good, choice.bad), ([1], [3, 4, 5]))
+
     def test_nothing_to_choose_from(self):
         self.assertEqual(choose_classes([]).good, [])
 

@@ -143,7 +143,7 @@ def test_resume_with_another_floor_is_refused(demo_model, demo_data, picks, tmp_
         + ["--resume", "--floor", 0.2, "--gpu", ""],
         expect=1,
     )
-    assert "another model or floor" in capsys.readouterr().err
+    assert "another model, floor or pixel size" in capsys.readouterr().err
 
 
 def test_failed_micrographs_are_listed_and_the_others_are_picked(
