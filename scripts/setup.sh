@@ -46,6 +46,10 @@ python=$(find_python) || stop "no Python 3.10 to 3.12 found; install one (apt-ge
 
 packages=()
 command -v relion_refine > /dev/null || packages+=(relion)
+# A screen for the tests of windows and for the screenshots.
+command -v Xvfb > /dev/null || packages+=(xvfb)
+command -v openbox > /dev/null || packages+=(openbox)
+command -v xdotool > /dev/null || packages+=(xdotool)
 # Only Debian's own Python takes its Tk from apt; Scipion's windows need it.
 if [ "$(dirname "$python")" = /usr/bin ] && ! "$python" -c 'import tkinter' 2> /dev/null; then
     packages+=(python3-tk)

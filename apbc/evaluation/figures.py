@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Tuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from apbc.errors import ApbcError
 from apbc.evaluation.matching import NONE, match_by_score, match_closest_first
 
 FloatArray = npt.NDArray[np.float64]
-Shape = tuple[int, int]
+Shape = Tuple[int, int]
 
 DIGITS = 4
 

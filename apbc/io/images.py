@@ -258,7 +258,7 @@ def _tiff_shape(path: Path) -> tuple[int, int]:
             shape = tiff.series[0].shape
             page = tiff.pages.first
             grey = page.samplesperpixel == 1
-            ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=True)]
+            ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts)]
     except TIFF_ERRORS as error:
         raise ApbcError(
             f"{path} is cut short or not a TIFF image; copy or export it again"

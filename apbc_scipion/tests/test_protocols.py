@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import tempfile
 import time
 from unittest import mock
 
@@ -12,70 +11,20 @@ import numpy as np
 from pwem.objects import Class2D, CTFModel, Micrograph, SetOfCoordinates
 from pwem.protocols import ProtImportMicrographs
 from pyworkflow.protocol import MODE_RESUME
-from pyworkflow.tests import BaseTest, setupTestProject
 
 from apbc_scipion.constants import SCORE
 from apbc_scipion.engine import EngineError
 from apbc_scipion.protocols import (
-    ApbcProtCreateTrainingSet,
     ApbcProtEvaluate,
     ApbcProtImportModel,
     ApbcProtPick,
     ApbcProtScreen,
     ApbcProtTrain,
 )
-from apbc_scipion.protocols.protocol_create_training_set import CLASSES, COORDINATES, PARTICLES
+from apbc_scipion.protocols.protocol_create_training_set import CLASSES, PARTICLES
 from apbc_scipion.protocols.protocol_screen import MICROGRAPHS, STACKS
 from apbc_scipion.tests import common
-
-
-class ProtocolTest(BaseTest):
-    """A project with micrographs, labels, a training set and a model, made once."""
-
-    @classmethod
-    def setUpClass(cls):
-        setupTestProject(cls)
-        cls.folder = tempfile.mkdtemp(prefix="apbc-protocols-")
-        cls.points = common.write_micrographs(os.path.join(cls.folder, "mics"))
-        cls.protMics = common.import_micrographs(cls, os.path.join(cls.folder, "mics", "*.mrc"))
-        cls.protCoords = {
-            kind: common.import_coordinates(
-                cls, cls.protMics, cls.points[kind], cls.path(kind + ".sqlite"), kind
-            )
-            for kind in ("good", "bad")
-        }
-
-    @classmethod
-    def tearDownClass(cls):
-        shutil.rmtree(cls.folder)
-
-    @classmethod
-    def path(cls, *names):
-        return os.path.join(cls.folder, *names)
-
-    @classmethod
-    def newDataset(cls, **values):
-        values.setdefault("inputType", COORDINATES)
-        values.setdefault("particleDiameter", common.DIAMETER)
-        return cls.newProtocol(ApbcProtCreateTrainingSet, **values)
-
-    @classmethod
-    def datasetFromCoordinates(cls, **values):
-        protocol = cls.newDataset(**values)
-        protocol.goodCoordinates.append(common.pointer(cls.protCoords["good"], "outputCoordinates"))
-        protocol.badCoordinates.append(common.pointer(cls.protCoords["bad"], "outputCoordinates"))
-        return protocol
-
-    @classmethod
-    def link(cls, protocol, parameter, source, output):
-        getattr(protocol, parameter).set(source)
-        getattr(protocol, parameter).setExtended(output)
-
-    def launchRed(self, protocol):
-        """Launch a protocol that must fail, and return its error."""
-        self.proj.launchProtocol(protocol, wait=True)
-        self.assertTrue(protocol.isFailed(), "the protocol should have failed")
-        return protocol.getErrorMessage()
+from apbc_scipion.tests.project import ProtocolTest
 
 
 class TestCreateTrainingSet(ProtocolTest):
