@@ -67,6 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"less memory (default: {TILE})",
     )
     parser.add_argument(
+        "--no-maps", action="store_true", help="do not write the score maps (DIR/maps/NAME.png)"
+    )
+    parser.add_argument(
         "--gpu", metavar="LIST", help='GPUs such as 0,1; "" for the CPU; default: what is there'
     )
 
@@ -104,6 +107,7 @@ def run(args: argparse.Namespace) -> int:
         resume=args.resume,
         pixel_size=args.pixel_size,
         tile=args.tile,
+        maps=not args.no_maps,
     )
     outcome = pick(model, micrographs, args.out, options, device.name, ctfs)
     logger.info(

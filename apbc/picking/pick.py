@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from apbc import __version__
+from apbc.display.score_picture import write_score_picture
 from apbc.errors import ApbcError
 from apbc.geometry import box_size_for
 from apbc.io.coordinates import read_coordinates, write_coordinates
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 FloatArray = npt.NDArray[np.float64]
 
 CANDIDATES = "candidates"
+MAPS = "maps"
 MODEL_NOTE = "model.json"
 RUN_FILE = "run.json"
 FAILED_FILE = "failed.csv"
@@ -57,6 +59,8 @@ class PickOptions:
         Å per pixel of the micrographs, over their headers.
     tile : int
         Largest side, in working pixels, that goes through the network at once.
+    maps : bool
+        Write score maps, too.
     """
 
     threshold: float
@@ -65,6 +69,7 @@ class PickOptions:
     resume: bool = False
     pixel_size: float | None = None
     tile: int = TILE
+    maps: bool = True
 
 
 @dataclass
@@ -155,43 +160,38 @@ def pick(
                 work = model.preprocessing.working_image(
                     image.result(), pixel_size, (ctfs or {}).get(info.name)
                 )
-                found = candidates(model, work, options)
+                scores = candidate_scores(model, work, options.tile)
             except (ApbcError, MemoryError, OSError) as error:
                 outcome.failed[info.name] = str(error) or "the memory is full"
                 logger.error("%s failed: %s", info.name, outcome.failed[info.name])
                 continue
+            found = candidates(model, work, scores, options.floor)
+            if options.maps:
+                _write_map(out / MAPS / f"{info.name}.png", model, work, scores)
             write_coordinates(_candidate_file(out, info.name), found[:, :2], found[:, 2])
             _export(out, info.name, found, options, model, pixel_size, outcome)
     _record(model, out, options, device, pixel_size, infos, outcome)
     return outcome
 
 
-def candidates(model: Model, work: WorkingImage, options: PickOptions) -> FloatArray:
-    """Candidates of a working image.
+def candidate_scores(model: Model, work: WorkingImage, tile: int = TILE) -> ScoreMap:
+    """Score map of a working image, in smaller tiles where the memory does not hold them.
 
-    Returns
-    -------
-    ndarray, shape (n, 3)
-        ``x, y`` in pixels of the micrograph and the calibrated score, best first.
+    Raises
+    ------
+    ApbcError
+        If the image is smaller than two particles.
+    MemoryError
+        If the memory does not hold the smallest tile.
     """
-    smallest = model.preprocessing.diameter_pixels
-    if min(work.pixels.shape) < 2 * smallest:
+    from tensorflow.errors import ResourceExhaustedError
+
+    if min(work.pixels.shape) < 2 * model.preprocessing.diameter_pixels:
         raise ApbcError(
             f"it is smaller than two particle diameters ({work.pixels.shape[1]} x "
             f"{work.pixels.shape[0]} pixels of {model.preprocessing.pixel_size:.1f} Å); check its "
             "pixel size"
         )
-    scores = _score_map(model, work, options.tile)
-    xy, raw = find_peaks(
-        scores, work.pixels.shape, smallest, model.calibration.score(options.floor)
-    )
-    return np.column_stack([work.to_micrograph(xy), model.calibration.probability(raw)])
-
-
-def _score_map(model: Model, work: WorkingImage, tile: int) -> ScoreMap:
-    """Score map in tiles, smaller ones where the memory does not hold them."""
-    from tensorflow.errors import ResourceExhaustedError
-
     while True:
         try:
             return score_map(model.network, model.architecture, work.pixels, tile)
@@ -200,6 +200,28 @@ def _score_map(model: Model, work: WorkingImage, tile: int) -> ScoreMap:
             if tile < SMALLEST_TILE:
                 raise MemoryError("the memory does not hold the smallest tile") from error
             logger.warning("the memory is short: going on in tiles of %d pixels", tile)
+
+
+def candidates(model: Model, work: WorkingImage, scores: ScoreMap, floor: float) -> FloatArray:
+    """Candidates of a working image.
+
+    Returns
+    -------
+    ndarray, shape (n, 3)
+        ``x, y`` in pixels of the micrograph and the calibrated score, best first.
+    """
+    calibration = model.calibration
+    xy, raw = find_peaks(
+        scores, work.pixels.shape, model.preprocessing.diameter_pixels, calibration.score(floor)
+    )
+    return np.column_stack([work.to_micrograph(xy), calibration.probability(raw)])
+
+
+def _write_map(path: Path, model: Model, work: WorkingImage, scores: ScoreMap) -> None:
+    """Write the calibrated scores of all places, for a look at what the network sees."""
+    (left, bottom), (right, top) = work.to_micrograph(scores.edges)
+    probabilities = model.calibration.probability(scores.scores)
+    write_score_picture(path, probabilities, (left, right, bottom, top))
 
 
 def _candidate_file(out: Path, name: str) -> Path:
@@ -225,6 +247,7 @@ def _claim(model: Model, out: Path, options: PickOptions, paths: Sequence[Path])
     if not options.resume:
         for file in stale:
             file.unlink(missing_ok=True)
+            (out / MAPS / f"{file.stem}.png").unlink(missing_ok=True)
             for suffix in FORMATS:
                 (out / f"{file.stem}.{suffix}").unlink(missing_ok=True)
     write_json(note, mine)

@@ -42,6 +42,12 @@ class ScoreMap:
         """Working pixels ``x, y`` of grid coordinates ``row, column``, shape (n, 2)."""
         return np.asarray(cells, float)[:, ::-1] * self.stride + self.origin
 
+    @property
+    def edges(self) -> FloatArray:
+        """Lower left and upper right corner of the cells in working pixels, shape (2, 2)."""
+        rows, columns = self.scores.shape
+        return self.positions(np.array([[-0.5, -0.5], [rows - 0.5, columns - 0.5]]))
+
 
 def run_network(network: keras.Model, images: FloatImage) -> FloatImage:
     """Mean logit of the members, ``(batch, cells, cells)``, of images ``(batch, rows, cols)``."""

@@ -70,29 +70,6 @@ def from_decoys(scores: FloatArray, decoys: FloatArray) -> Calibration | None:
     )
 
 
-def best_threshold(probabilities: FloatArray) -> float:
-    """Threshold with the best F1 to be expected of candidates, from their scores alone.
-
-    If candidates are particles with the probabilities given, keeping the k best of
-    them has an expected F1 of about ``2 sum_k(p) / (k + sum(p))``; the best k is
-    where p falls below half of that (Lipton et al. 2014,
-    doi:10.1007/978-3-662-44851-9_15).
-
-    Parameters
-    ----------
-    probabilities : ndarray, shape (n,)
-        n above zero.
-
-    Returns
-    -------
-    float
-        At most 0.5.
-    """
-    ordered = np.sort(probabilities)[::-1]
-    f1 = 2 * np.cumsum(ordered) / (np.arange(1, len(ordered) + 1) + ordered.sum())
-    return float(f1.max() / 2)
-
-
 def from_crops(scores: FloatArray, good: BoolArray) -> Calibration:
     """Calibrate with good and bad crops alone (Platt 1999, with his soft targets).
 

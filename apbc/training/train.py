@@ -23,6 +23,7 @@ from apbc.dataset.labels import BAD, GOOD, UNLABELLED
 from apbc.dataset.split import NAMES, TEST, TRAIN, VALIDATION
 from apbc.dataset.store import Dataset
 from apbc.errors import ApbcError
+from apbc.evaluation.expected import best_expected_threshold
 from apbc.io.files import write_text
 from apbc.models.architecture import Architecture, architecture
 from apbc.models.calibration import Calibration
@@ -397,7 +398,7 @@ def _threshold(candidates: Sequence[Candidates], calibration: Calibration) -> fl
     scores = np.concatenate([np.empty(0), *(c.scores for c in candidates)])
     if not len(scores):
         return DEFAULT_THRESHOLD
-    return calibrate.best_threshold(calibration.probability(scores))
+    return best_expected_threshold(calibration.probability(scores))
 
 
 def find_candidates(

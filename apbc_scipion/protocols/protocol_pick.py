@@ -81,6 +81,16 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
             "likely a particle as not. Raise it for cleaner particles, lower it for more.",
         )
         form.addParam(
+            "wantedBoxSize",
+            params.IntParam,
+            default=-1,
+            expertLevel=params.LEVEL_ADVANCED,
+            label="Box size (px)",
+            help="Box size of the coordinates, and the output boxSize, in pixels of the "
+            "micrographs; -1 takes 1.5 particle diameters, made even. It changes neither the "
+            "picking nor where the picks are.",
+        )
+        form.addParam(
             "maxFailed",
             params.FloatParam,
             default=0.0,
@@ -149,6 +159,7 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
                 self._markFailed(mic, failed[label])
                 continue
             self._moveIn(candidates, "candidates")
+            self._moveIn(os.path.join(folder, "maps", label + ".png"), "maps")
             for extension in (".star", ".box"):
                 self._moveIn(os.path.join(folder, label + extension), "picks")
             self._markDone(mic)
@@ -376,6 +387,8 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
 
     def _getBoxSize(self):
         """Box size in pixels of the micrographs."""
+        if self.wantedBoxSize.get() > 0:
+            return self.wantedBoxSize.get()
         return box_size_for(
             self.inputModel.get().getDiameter(), self.getInputMicrographs().getSamplingRate()
         )

@@ -420,8 +420,34 @@ def test_short_memory_makes_smaller_tiles(demo_model, demo_data, demo_diameter, 
 
     monkeypatch.setattr(module, "SMALLEST_TILE", 100)
     monkeypatch.setattr(module, "score_map", greedy)
-    scores = module._score_map(model, work, 2048)
+    scores = module.candidate_scores(model, work, 2048)
     assert len(tiles) == 2 and tiles[1] == max(work.pixels.shape) // 2
     np.testing.assert_allclose(
         scores.scores, real(model.network, model.architecture, work.pixels).scores, atol=1e-3
     )
+
+
+def test_score_maps_show_the_candidates_where_they_are(demo_model, demo_data, tmp_path):
+    from apbc.display.score_picture import read_score_picture
+    from apbc.io.coordinates import read_coordinates
+    from apbc.io.images import micrograph_info
+
+    out = tmp_path / "picks"
+    path = sorted((demo_data / "micrographs").glob("*.mrc"))[0]
+    run_apbc(["pick", demo_model, "--micrographs", path, "--out", out, "--gpu", ""])
+    scores, (left, right, bottom, top) = read_score_picture(out / "maps" / f"{path.stem}.png")
+    rows, columns = micrograph_info(path).shape
+    assert left == pytest.approx(0, abs=12) and right == pytest.approx(columns, abs=12)
+    assert bottom == pytest.approx(0, abs=12) and top == pytest.approx(rows, abs=12)
+    found = read_coordinates(out / "candidates" / f"{path.stem}.csv")
+    best = found[found[:, 2] > 0.5]
+    assert len(best) > 3
+    across = ((best[:, 0] - left) / (right - left) * scores.shape[1]).astype(int)
+    down = ((best[:, 1] - bottom) / (top - bottom) * scores.shape[0]).astype(int)
+    np.testing.assert_allclose(scores[down, across], best[:, 2], atol=0.1)
+
+    run_apbc(
+        ["pick", demo_model, "--micrographs", path, "--out", tmp_path / "bare", "--no-maps"]
+        + ["--gpu", ""]
+    )
+    assert not (tmp_path / "bare" / "maps").exists()

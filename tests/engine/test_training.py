@@ -297,17 +297,6 @@ def test_figures_by_hand():
     assert row["auc"] == pytest.approx(4 / 6)
 
 
-def test_best_threshold_maximises_the_expected_f1():
-    rng = np.random.default_rng(0)
-    p = rng.beta(0.4, 0.4, 3000)
-    threshold = calibrate.best_threshold(p)
-    best = max(
-        (2 * p[p >= t].sum() / ((p >= t).sum() + p.sum()), t) for t in np.linspace(0.01, 0.99, 99)
-    )
-    assert abs(threshold - best[1]) < 0.02
-    assert calibrate.best_threshold(np.full(10, 0.3)) == pytest.approx(0.5 * 2 * 3 / (10 + 3))
-
-
 def test_half_precision_stays_in_training():
     arch = architecture("dense")
     keras.config.set_dtype_policy("mixed_float16")

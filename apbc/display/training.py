@@ -1,0 +1,351 @@
+"""Figures of a training, drawn from the plain files that it leaves.
+
+One drawing serves the engine's report and the viewer in Scipion. What is drawn are the
+values of ``report.json``, ``card.json``, ``crops.json`` and ``state.json`` as JSON gives them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+INK, PALE, GRID = "#1b1f24", "#5c6670", "#e3e7ea"
+BLUE, ORANGE, TEAL = "#0072b2", "#d55e00", "#009e73"
+CANDIDATES = "#c3cad1"
+LABEL_COLOURS = {"good": BLUE, "bad": ORANGE}
+STYLES = ("-", "--", "-.", ":")
+REFIT_PREFIX = "all_"
+MARKED_EPOCHS = 40
+GAP = 0.08  # between crops, of their side
+TABLE_ROWS = (
+    ("samples", "samples"),
+    ("accuracy", "accuracy"),
+    ("true positives", "tp"),
+    ("true negatives", "tn"),
+    ("false positives", "fp"),
+    ("false negatives", "fn"),
+    ("precision", "precision"),
+    ("recall", "recall"),
+    ("area under ROC", "auc"),
+    ("calibration error", "calibration_error"),
+)
+
+
+def draw_curves(axes: Axes, fits: Sequence[Mapping[str, Any]], key: str, title: str) -> None:
+    """Draw a figure by epoch, of training and validation and of every network.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+    fits : sequence of dict
+        ``name`` (``split_N``, or ``all_N`` for the refit), ``history`` (one dict an epoch)
+        and ``best_epoch`` of each fit.
+    key : str
+        ``loss`` or ``accuracy``; ``val_`` before it is validation.
+    title : str
+    """
+    drawn: dict[str, str] = {}
+    best = {_member(fit): fit.get("best_epoch") for fit in fits if not is_refit(fit)}
+    for fit in fits:
+        history, member = fit["history"], _member(fit)
+        style = STYLES[(member - 1) % len(STYLES)]
+        if is_refit(fit):
+            begin = best.get(member) or 0
+            _line(axes, history, key, begin, TEAL, style)
+            drawn["refit on all labels"] = TEAL
+            continue
+        _line(axes, history, key, 0, BLUE, style)
+        drawn["training"] = BLUE
+        if _line(axes, history, f"val_{key}", 0, ORANGE, style):
+            drawn["validation"] = ORANGE
+            _mark_best(axes, history, f"val_{key}", best[member])
+    handles = [Line2D([], [], color=colour, lw=2, label=name) for name, colour in drawn.items()]
+    if "validation" in drawn and any(best.values()):
+        handles.append(
+            Line2D([], [], color=ORANGE, marker="o", mfc="white", lw=0, label="best epoch")
+        )
+    if len(best) > 1:
+        handles += [
+            Line2D([], [], color=PALE, ls=STYLES[(m - 1) % len(STYLES)], label=f"network {m}")
+            for m in sorted(best)
+        ]
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if handles:
+        axes.legend(handles=handles, frameon=False, fontsize=9, labelcolor=INK)
+    _style(axes, title, "epoch", key)
+
+
+def draw_table(axes: Axes, metrics: Mapping[str, Mapping[str, Any]]) -> None:
+    """Draw the figures of each split as a table.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+    metrics : dict
+        As ``card.json`` has them: figures by the name of the split.
+    """
+    axes.set_axis_off()
+    parts = list(metrics)
+    cells = [[figure_text(metrics[p].get(key)) for p in parts] for _, key in TABLE_ROWS]
+    table = axes.table(
+        cellText=cells,
+        rowLabels=[label for label, _ in TABLE_ROWS],
+        colLabels=parts,
+        bbox=(0.32, 0, 0.68, 0.97),
+    )
+    table.auto_set_font_size(False)
+    table.set_fontsize(9.5)
+    for (row, column), cell in table.get_celld().items():
+        cell.set_edgecolor(GRID)
+        cell.set_text_props(color=INK, weight="bold" if row == 0 else "normal")
+        cell.get_text().set_horizontalalignment("left" if column < 0 else "right")
+    _title(axes, "Good and bad labels, called good from score 0.5")
+
+
+def draw_precision_recall(axes: Axes, report: Mapping[str, Any]) -> None:
+    """Draw precision against recall on the labels of the reported split."""
+    curve = report["precision_recall"]
+    if curve is None:
+        say(axes, "There is no curve: the split has labels of one kind only.")
+    else:
+        axes.plot(curve["recall"], curve["precision"], color=BLUE, lw=2)
+        at = curve["at_threshold"]
+        axes.plot(
+            at["recall"],
+            at["precision"],
+            "o",
+            color=TEAL,
+            ms=8,
+            label=f"threshold {report['threshold']:g}",
+        )
+        axes.legend(frameon=False, fontsize=9, loc="lower left", labelcolor=INK)
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.03))
+    told = "" if curve is None else f" (average precision {curve['average_precision']:.3f})"
+    _style(axes, f"Precision and recall, {report['part']} labels{told}", "recall", "precision")
+
+
+def draw_reliability(axes: Axes, report: Mapping[str, Any]) -> None:
+    """Draw the observed against the promised share of good particles, among the labels."""
+    points = report["reliability"]
+    axes.plot([0, 1], [0, 1], color=PALE, lw=1, ls="--", label="scores that keep their promise")
+    axes.plot(points["score"], points["share"], "o-", color=BLUE, lw=2, label="labels (count)")
+    for x, y, n in zip(points["score"], points["share"], points["count"]):  # noqa: B905
+        axes.annotate(
+            str(n),
+            (x, y),
+            xytext=(7, -4) if x < 0.9 else (-7, -4),
+            ha="left" if x < 0.9 else "right",
+            textcoords="offset points",
+            fontsize=8,
+            color=PALE,
+        )
+    axes.legend(frameon=False, fontsize=9, loc="upper left", labelcolor=INK)
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.03))
+    _style(axes, f"Reliability, {report['part']} labels", "mean score", "share of good labels")
+
+
+def draw_histogram(axes: Axes, report: Mapping[str, Any]) -> None:
+    """Draw the scores of labels and, where they are known, of candidates and decoys."""
+    found = report["histogram"]
+    edges = np.asarray(found["edges"])
+    if found["candidates"] is not None:
+        axes.stairs(found["candidates"], edges, fill=True, color=CANDIDATES, label="candidates")
+        axes.stairs(found["decoys"], edges, color=INK, lw=1, label="decoys (noise)")
+    for kind, colour in LABEL_COLOURS.items():
+        axes.stairs(
+            found[kind], edges, fill=True, color=colour, alpha=0.65, label=f"{kind} labels"
+        )
+    axes.axvline(
+        report["threshold"], color=TEAL, lw=2, label=f"threshold {report['threshold']:g}"
+    )
+    # Low-scored candidates are many; the labels set the scale.
+    axes.set(xlim=(0, 1), ylim=(0, 1.15 * max(1, *found["good"], *found["bad"])))
+    axes.legend(frameon=False, fontsize=9, loc="upper center", labelcolor=INK)
+    _style(axes, f"Scores, {report['part']} split", "score", "count")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Where a crop of a sheet is drawn.
+
+    Attributes
+    ----------
+    crop : int
+        Index of the crop.
+    line, column : int
+    left, top, side : float
+        In the coordinates of the axes; ``top`` is its smallest y.
+    """
+
+    crop: int
+    line: int
+    column: int
+    left: float
+    top: float
+    side: float
+
+    def holds(self, x: float, y: float) -> bool:
+        """Tell whether a point lies on the crop."""
+        return self.left <= x <= self.left + self.side and self.top <= y <= self.top + self.side
+
+
+def draw_sheet(
+    axes: Axes,
+    pixels: npt.NDArray[np.uint8],
+    crops: Sequence[Mapping[str, Any]],
+    rows: Mapping[str, Sequence[int]],
+    columns: int,
+) -> list[Cell]:
+    """Draw crops framed by the colour of their label, with their score.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+    pixels : ndarray of uint8, shape (n, side, side)
+        Row 0 is drawn at the bottom of a crop.
+    crops : sequence of dict
+        ``label`` and ``score`` of each crop.
+    rows : dict of str to sequence of int
+        Crops of each row by its name, which is written at its left; a row longer than
+        `columns` takes several lines.
+    columns : int
+
+    Returns
+    -------
+    list of Cell
+        One for every crop drawn, in order.
+    """
+    cells: list[Cell] = []
+    names: dict[float, str] = {}
+    step, line = 1 + GAP, 0
+    for name, members in rows.items():
+        lines = max(1, -(-len(members) // columns))
+        names[(line + lines / 2) * step] = name
+        for i, crop in enumerate(members):
+            down, across = line + i // columns, i % columns
+            cells.append(Cell(crop, down, across, across * step + GAP, down * step + GAP, 1.0))
+        line += lines
+    for cell in cells:
+        _draw_crop(axes, pixels[cell.crop], crops[cell.crop], cell)
+    axes.set(xlim=(0, columns * step + GAP), ylim=(line * step + GAP, 0), aspect="equal")
+    axes.set_xticks([])
+    axes.set_yticks(list(names), [name.replace(", ", ",\n") for name in names.values()])
+    axes.tick_params(length=0, labelcolor=INK)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return cells
+
+
+def label_handles() -> list[Line2D]:
+    """Handles of a legend that tells the colours of the labels."""
+    return [
+        Line2D([], [], color=colour, lw=3, label=f"labelled {kind}")
+        for kind, colour in LABEL_COLOURS.items()
+    ]
+
+
+def say(axes: Axes, sentence: str) -> None:
+    """Write a sentence where a figure would be."""
+    axes.text(
+        0.5,
+        0.5,
+        sentence,
+        ha="center",
+        va="center",
+        wrap=True,
+        color=PALE,
+        fontsize=11,
+        transform=axes.transAxes,
+    )
+
+
+def is_refit(fit: Mapping[str, Any]) -> bool:
+    """Tell whether a fit is the one on all labels, which follows that on the training split."""
+    return str(fit["name"]).startswith(REFIT_PREFIX)
+
+
+def figure_text(value: float | None) -> str:
+    """Write a figure of a card; a dash where there is none."""
+    if value is None:
+        return "–"
+    return str(value) if isinstance(value, int) else f"{value:.3f}"
+
+
+def _member(fit: Mapping[str, Any]) -> int:
+    """Number of the network that a fit is of, counted from 1."""
+    return int(str(fit["name"]).rsplit("_", 1)[1])
+
+
+def _line(
+    axes: Axes,
+    history: Sequence[Mapping[str, float]],
+    key: str,
+    begin: int,
+    colour: str,
+    style: str,
+) -> bool:
+    """Draw one line, and tell whether there is one."""
+    known = [(begin + row["epoch"], row[key]) for row in history if row.get(key) is not None]
+    if not known:
+        return False
+    epochs, values = zip(*known)  # noqa: B905
+    marker = "." if len(known) <= MARKED_EPOCHS else ""
+    axes.plot(epochs, values, color=colour, ls=style, marker=marker, lw=1.6)
+    return True
+
+
+def _mark_best(
+    axes: Axes, history: Sequence[Mapping[str, float]], key: str, best: int | None
+) -> None:
+    """Put a ring on the epoch whose weights were kept."""
+    for row in history:
+        if row["epoch"] == best and row.get(key) is not None:
+            axes.plot(row["epoch"], row[key], "o", color=ORANGE, mfc="white", ms=7)
+
+
+def _draw_crop(
+    axes: Axes, pixels: npt.NDArray[np.uint8], crop: Mapping[str, Any], cell: Cell
+) -> None:
+    colour = LABEL_COLOURS[crop["label"]]
+    left, top, side = cell.left, cell.top, cell.side
+    axes.imshow(
+        pixels[::-1],
+        cmap="gray",
+        vmin=0,
+        vmax=255,
+        extent=(left, left + side, top + side, top),
+        interpolation="bilinear",
+    )
+    axes.add_patch(Rectangle((left, top), side, side, fill=False, ec=colour, lw=2))
+    axes.text(
+        left + 0.05,
+        top + 0.05,
+        f"{crop['score']:.2f}",
+        fontsize=7,
+        va="top",
+        color="white",
+        bbox={"facecolor": colour, "pad": 1, "edgecolor": "none"},
+    )
+
+
+def _title(axes: Axes, title: str) -> None:
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK)
+
+
+def _style(axes: Axes, title: str, across: str, up: str) -> None:
+    _title(axes, title)
+    axes.set_xlabel(across, color=INK)
+    axes.set_ylabel(up, color=INK)
+    axes.grid(color=GRID)
+    axes.set_axisbelow(True)
+    axes.tick_params(color=PALE, labelcolor=PALE)
+    axes.spines[["top", "right"]].set_visible(False)

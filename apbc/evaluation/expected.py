@@ -1,0 +1,75 @@
+"""What calibrated scores promise: precision, F1 and thresholds without any truth.
+
+If a candidate's score is the probability that it is a particle, the expected
+precision of the candidates above a threshold is the mean of their scores.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def expected_precision(scores: FloatArray, threshold: float) -> float | None:
+    """Return the expected share of particles among the candidates above a threshold.
+
+    Parameters
+    ----------
+    scores : ndarray, shape (n,)
+        Calibrated scores.
+    threshold : float
+
+    Returns
+    -------
+    float or None
+        None if no candidate is above.
+    """
+    kept = np.asarray(scores)[np.asarray(scores) >= threshold]
+    return float(kept.mean()) if len(kept) else None
+
+
+def threshold_for_precision(scores: FloatArray, precision: float) -> float | None:
+    """Lowest threshold whose candidates are expected to have a precision.
+
+    Parameters
+    ----------
+    scores : ndarray, shape (n,)
+        Calibrated scores.
+    precision : float
+        0 to 1.
+
+    Returns
+    -------
+    float or None
+        None if even the best candidates do not promise it.
+    """
+    ordered = np.sort(np.asarray(scores, float))[::-1]
+    if not len(ordered):
+        return None
+    means = np.cumsum(ordered) / np.arange(1, len(ordered) + 1)
+    enough = np.flatnonzero(means >= precision)
+    return float(ordered[enough[-1]]) if len(enough) else None
+
+
+def best_expected_threshold(scores: FloatArray) -> float:
+    """Threshold with the best F1 to be expected of candidates, from their scores alone.
+
+    Keeping the k best candidates has an expected F1 of about
+    ``2 sum_k(p) / (k + sum(p))``; the best k is where p falls below half of that
+    (Lipton et al. 2014, doi:10.1007/978-3-662-44851-9_15).
+
+    Parameters
+    ----------
+    scores : ndarray, shape (n,)
+        Calibrated scores; n above zero.
+
+    Returns
+    -------
+    float
+        At most 0.5.
+    """
+    ordered = np.sort(scores)[::-1]
+    f1 = 2 * np.cumsum(ordered) / (np.arange(1, len(ordered) + 1) + ordered.sum())
+    return float(f1.max() / 2)
