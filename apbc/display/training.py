@@ -14,6 +14,7 @@ import numpy.typing as npt
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import Bbox
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -100,7 +101,7 @@ def draw_table(axes: Axes, metrics: Mapping[str, Mapping[str, Any]]) -> None:
         cellText=cells,
         rowLabels=[label for label, _ in TABLE_ROWS],
         colLabels=parts,
-        bbox=(0.32, 0, 0.68, 0.97),
+        bbox=Bbox.from_bounds(0, 0, 1, 0.97),
     )
     table.auto_set_font_size(False)
     table.set_fontsize(9.5)
@@ -108,7 +109,7 @@ def draw_table(axes: Axes, metrics: Mapping[str, Mapping[str, Any]]) -> None:
         cell.set_edgecolor(GRID)
         cell.set_text_props(color=INK, weight="bold" if row == 0 else "normal")
         cell.get_text().set_horizontalalignment("left" if column < 0 else "right")
-    _title(axes, "Good and bad labels, called good from score 0.5")
+    _title(axes, "Labels, called good from score 0.5")
 
 
 def draw_precision_recall(axes: Axes, report: Mapping[str, Any]) -> None:
@@ -117,7 +118,8 @@ def draw_precision_recall(axes: Axes, report: Mapping[str, Any]) -> None:
     if curve is None:
         say(axes, "There is no curve: the split has labels of one kind only.")
     else:
-        axes.plot(curve["recall"], curve["precision"], color=BLUE, lw=2)
+        told = f"average precision {curve['average_precision']:.3f}"
+        axes.plot(curve["recall"], curve["precision"], color=BLUE, lw=2, label=told)
         at = curve["at_threshold"]
         axes.plot(
             at["recall"],
@@ -129,16 +131,15 @@ def draw_precision_recall(axes: Axes, report: Mapping[str, Any]) -> None:
         )
         axes.legend(frameon=False, fontsize=9, loc="lower left", labelcolor=INK)
     axes.set(xlim=(0, 1.02), ylim=(0, 1.03))
-    told = "" if curve is None else f" (average precision {curve['average_precision']:.3f})"
-    _style(axes, f"Precision and recall, {report['part']} labels{told}", "recall", "precision")
+    _style(axes, f"Precision and recall, {report['part']} labels", "recall", "precision")
 
 
 def draw_reliability(axes: Axes, report: Mapping[str, Any]) -> None:
     """Draw the observed against the promised share of good particles, among the labels."""
     points = report["reliability"]
-    axes.plot([0, 1], [0, 1], color=PALE, lw=1, ls="--", label="scores that keep their promise")
+    axes.plot([0, 1], [0, 1], color=PALE, lw=1, ls="--", label="score = share")
     axes.plot(points["score"], points["share"], "o-", color=BLUE, lw=2, label="labels (count)")
-    for x, y, n in zip(points["score"], points["share"], points["count"]):  # noqa: B905
+    for x, y, n in zip(points["score"], points["share"], points["count"]):
         axes.annotate(
             str(n),
             (x, y),
@@ -148,7 +149,7 @@ def draw_reliability(axes: Axes, report: Mapping[str, Any]) -> None:
             fontsize=8,
             color=PALE,
         )
-    axes.legend(frameon=False, fontsize=9, loc="upper left", labelcolor=INK)
+    axes.legend(frameon=False, fontsize=9, loc="lower right", labelcolor=INK)
     axes.set(xlim=(0, 1.02), ylim=(0, 1.03))
     _style(axes, f"Reliability, {report['part']} labels", "mean score", "share of good labels")
 
@@ -161,15 +162,11 @@ def draw_histogram(axes: Axes, report: Mapping[str, Any]) -> None:
         axes.stairs(found["candidates"], edges, fill=True, color=CANDIDATES, label="candidates")
         axes.stairs(found["decoys"], edges, color=INK, lw=1, label="decoys (noise)")
     for kind, colour in LABEL_COLOURS.items():
-        axes.stairs(
-            found[kind], edges, fill=True, color=colour, alpha=0.65, label=f"{kind} labels"
-        )
-    axes.axvline(
-        report["threshold"], color=TEAL, lw=2, label=f"threshold {report['threshold']:g}"
-    )
+        axes.stairs(found[kind], edges, fill=True, color=colour, alpha=0.65, label=f"{kind} labels")
+    axes.axvline(report["threshold"], color=TEAL, lw=2, label=f"threshold {report['threshold']:g}")
     # Low-scored candidates are many; the labels set the scale.
     axes.set(xlim=(0, 1), ylim=(0, 1.15 * max(1, *found["good"], *found["bad"])))
-    axes.legend(frameon=False, fontsize=9, loc="upper center", labelcolor=INK)
+    axes.legend(loc="upper center", fontsize=9, labelcolor=INK, edgecolor="none", framealpha=0.9)
     _style(axes, f"Scores, {report['part']} split", "score", "count")
 
 
@@ -182,16 +179,16 @@ class Cell:
     crop : int
         Index of the crop.
     line, column : int
-    left, top, side : float
+    left, top, side : int
         In the coordinates of the axes; ``top`` is its smallest y.
     """
 
     crop: int
     line: int
     column: int
-    left: float
-    top: float
-    side: float
+    left: int
+    top: int
+    side: int
 
     def holds(self, x: float, y: float) -> bool:
         """Tell whether a point lies on the crop."""
@@ -224,19 +221,31 @@ def draw_sheet(
     list of Cell
         One for every crop drawn, in order.
     """
+    side = pixels.shape[1]
+    gap = max(1, round(GAP * side))
     cells: list[Cell] = []
     names: dict[float, str] = {}
-    step, line = 1 + GAP, 0
+    step, line = side + gap, 0
     for name, members in rows.items():
         lines = max(1, -(-len(members) // columns))
         names[(line + lines / 2) * step] = name
         for i, crop in enumerate(members):
             down, across = line + i // columns, i % columns
-            cells.append(Cell(crop, down, across, across * step + GAP, down * step + GAP, 1.0))
+            cells.append(Cell(crop, down, across, across * step + gap, down * step + gap, side))
         line += lines
+    sheet = np.full((line * step + gap, columns * step + gap), np.nan, np.float32)
     for cell in cells:
-        _draw_crop(axes, pixels[cell.crop], crops[cell.crop], cell)
-    axes.set(xlim=(0, columns * step + GAP), ylim=(line * step + GAP, 0), aspect="equal")
+        sheet[cell.top : cell.top + side, cell.left : cell.left + side] = pixels[cell.crop][::-1]
+        _frame(axes, crops[cell.crop], cell)
+    axes.imshow(
+        sheet,
+        cmap="gray",
+        vmin=0,
+        vmax=255,
+        extent=(0, sheet.shape[1], sheet.shape[0], 0),
+        interpolation="nearest",
+        aspect="equal",
+    )
     axes.set_xticks([])
     axes.set_yticks(list(names), [name.replace(", ", ",\n") for name in names.values()])
     axes.tick_params(length=0, labelcolor=INK)
@@ -246,7 +255,7 @@ def draw_sheet(
 
 
 def label_handles() -> list[Line2D]:
-    """Handles of a legend that tells the colours of the labels."""
+    """Make the handles of a legend that tells the colours of the labels."""
     return [
         Line2D([], [], color=colour, lw=3, label=f"labelled {kind}")
         for kind, colour in LABEL_COLOURS.items()
@@ -276,12 +285,12 @@ def is_refit(fit: Mapping[str, Any]) -> bool:
 def figure_text(value: float | None) -> str:
     """Write a figure of a card; a dash where there is none."""
     if value is None:
-        return "–"
+        return "-"
     return str(value) if isinstance(value, int) else f"{value:.3f}"
 
 
 def _member(fit: Mapping[str, Any]) -> int:
-    """Number of the network that a fit is of, counted from 1."""
+    """Tell the number of the network that a fit is of, counted from 1."""
     return int(str(fit["name"]).rsplit("_", 1)[1])
 
 
@@ -297,7 +306,7 @@ def _line(
     known = [(begin + row["epoch"], row[key]) for row in history if row.get(key) is not None]
     if not known:
         return False
-    epochs, values = zip(*known)  # noqa: B905
+    epochs, values = zip(*known)
     marker = "." if len(known) <= MARKED_EPOCHS else ""
     axes.plot(epochs, values, color=colour, ls=style, marker=marker, lw=1.6)
     return True
@@ -312,23 +321,14 @@ def _mark_best(
             axes.plot(row["epoch"], row[key], "o", color=ORANGE, mfc="white", ms=7)
 
 
-def _draw_crop(
-    axes: Axes, pixels: npt.NDArray[np.uint8], crop: Mapping[str, Any], cell: Cell
-) -> None:
+def _frame(axes: Axes, crop: Mapping[str, Any], cell: Cell) -> None:
+    """Draw the frame of a crop, and its score."""
     colour = LABEL_COLOURS[crop["label"]]
-    left, top, side = cell.left, cell.top, cell.side
-    axes.imshow(
-        pixels[::-1],
-        cmap="gray",
-        vmin=0,
-        vmax=255,
-        extent=(left, left + side, top + side, top),
-        interpolation="bilinear",
-    )
-    axes.add_patch(Rectangle((left, top), side, side, fill=False, ec=colour, lw=2))
+    corner = (cell.left, cell.top)
+    axes.add_patch(Rectangle(corner, cell.side, cell.side, fill=False, ec=colour, lw=2))
     axes.text(
-        left + 0.05,
-        top + 0.05,
+        cell.left + 0.05 * cell.side,
+        cell.top + 0.05 * cell.side,
         f"{crop['score']:.2f}",
         fontsize=7,
         va="top",

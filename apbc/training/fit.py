@@ -39,11 +39,18 @@ class Fitted:
         Figures of each epoch.
     best_epoch : int
         Epoch of the weights, counted from 1.
+    name : str
+        Of the fit.
     """
 
     network: keras.Model
     history: list[dict[str, float]]
     best_epoch: int
+    name: str
+
+    def record(self) -> dict[str, Any]:
+        """Tell what the fit did, for the report; plain values."""
+        return {"name": self.name, "best_epoch": self.best_epoch, "history": self.history}
 
 
 @dataclass
@@ -120,7 +127,7 @@ def fit(dataset: Dataset, plan: FitPlan, checkpoints: Path) -> Fitted:
             verbose=0,
         )
     network.load_weights(keeper.best_file)
-    return Fitted(network, keeper.history, keeper.best_epoch)
+    return Fitted(network, keeper.history, keeper.best_epoch, plan.name)
 
 
 def _compiled(plan: FitPlan, steps: int) -> keras.Model:
@@ -218,7 +225,10 @@ class Checkpoint(keras.callbacks.Callback):
         write_json(
             self._state_file,
             {
+                "name": self._plan.name,
                 "last": last,
+                "epochs": self._plan.epochs,
+                "seconds_per_epoch": self._seconds_per_epoch(),
                 "epoch": self.epoch,
                 "best_epoch": self.best_epoch,
                 "best": self.best,
@@ -229,15 +239,17 @@ class Checkpoint(keras.callbacks.Callback):
         if self.finished:
             self.model.stop_training = True
 
+    def _seconds_per_epoch(self) -> float:
+        return (time.monotonic() - self._started) / (self.epoch - self._begun_at)
+
     def _report(self, figures: dict[str, float]) -> None:
-        per_epoch = (time.monotonic() - self._started) / (self.epoch - self._begun_at)
         logger.info(
             "%s: epoch %d/%d done, %s, %.0f s left",
             self._plan.name,
             self.epoch,
             self._plan.epochs,
             ", ".join(f"{key} {value:.4f}" for key, value in figures.items()),
-            per_epoch * (self._plan.epochs - self.epoch),
+            self._seconds_per_epoch() * (self._plan.epochs - self.epoch),
         )
 
 

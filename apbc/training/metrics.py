@@ -72,3 +72,8 @@ def precision_recall(probabilities: FloatArray, good: BoolArray) -> tuple[FloatA
     """Precision and recall at every threshold."""
     precision, recall, _ = sk.precision_recall_curve(good, probabilities)
     return precision, recall
+
+
+def average_precision(probabilities: FloatArray, good: BoolArray) -> float:
+    """Mean precision over recall, of all thresholds."""
+    return float(sk.average_precision_score(good, probabilities))

@@ -1,4 +1,4 @@
-"""The one-page report of a training, as a picture and as a page."""
+"""The report of a training: a picture, a page, and plain files for a viewer."""
 
 from __future__ import annotations
 
@@ -13,32 +13,23 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from apbc.dataset.store import Dataset
-from apbc.io.files import atomic_path, write_text
+from apbc.display import training as display
+from apbc.io.files import atomic_path, write_json, write_text
 from apbc.models.calibration import Calibration
 from apbc.training import metrics
+from apbc.training.sheet import Sheet, write_sheet
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from apbc.training.train import Candidates
 
 FloatArray = npt.NDArray[np.float64]
 
-INK, BLUE, ORANGE, GREY = "#222222", "#1f6fb2", "#d9822b", "#999999"
+FORMAT = "apbc report 1"
+REPORT_FILE = "report.json"
 SHEET_COLUMNS = 12
-ROWS = (
-    ("samples", "samples"),
-    ("accuracy", "accuracy"),
-    ("TP", "tp"),
-    ("TN", "tn"),
-    ("FP", "fp"),
-    ("FN", "fn"),
-    ("precision", "precision"),
-    ("recall", "recall"),
-    ("AUC", "auc"),
-    ("calibration error", "calibration_error"),
-)
+SCORE_BINS = 25
+MOST_CURVE_POINTS = 500
+DIGITS = 5
 
 
 @dataclass
@@ -48,41 +39,46 @@ class ReportData:
     Attributes
     ----------
     card : dict
-    histories : list
-        Figures by epoch, one list a member.
+    fits : list of dict
+        What each fit did, as `Fitted.record` tells it: those on the training split, then
+        those on all labels.
     probabilities : ndarray, shape (n,)
         Of the crops of the reported split.
     good : ndarray of bool, shape (n,)
     part : str
         Name of that split.
-    positions : ndarray of int, shape (n,)
-        Its crops in the data set.
     candidates : Candidates or None
         Of held-out micrographs.
     calibration : Calibration
     """
 
     card: dict[str, Any]
-    histories: list[list[dict[str, float]]]
+    fits: list[dict[str, Any]]
     probabilities: FloatArray
     good: npt.NDArray[np.bool_]
     part: str
-    positions: npt.NDArray[np.int64]
     candidates: Candidates | None
     calibration: Calibration
 
 
-def write_report(folder: Path, data: ReportData, dataset: Dataset) -> None:
-    """Write ``report.png`` and ``report.html``.
+def write_report(folder: Path, data: ReportData, sheet: Sheet) -> None:
+    """Write ``report.json``, the crops of the sheet, ``report.png`` and ``report.html``.
 
     Parameters
     ----------
     folder : Path
     data : ReportData
-    dataset : Dataset
-        For the sheet of crops.
+    sheet : Sheet
+
+    Raises
+    ------
+    ApbcError
+        If the folder cannot be written or the disk is full.
     """
-    figure = draw(data, dataset)
+    report = summary(data)
+    write_json(folder / REPORT_FILE, report)
+    write_sheet(folder, sheet)
+    figure = draw(data.card, report, sheet)
     with atomic_path(folder / "report.png") as temporary:
         figure.savefig(temporary, dpi=110, format="png")
     picture = io.BytesIO()
@@ -90,155 +86,112 @@ def write_report(folder: Path, data: ReportData, dataset: Dataset) -> None:
     write_text(folder / "report.html", page(data, picture.getvalue()))
 
 
-def draw(data: ReportData, dataset: Dataset) -> Figure:
-    """Draw the report on one page."""
-    figure = Figure(figsize=(13, 13.5), layout="constrained")
-    figure.suptitle(
-        f"apbc {data.card['architecture']}, particle of {data.card['diameter']:g} Å, "
-        f"{data.card['pixel_size']:.2f} Å/px",
-        fontsize=14,
-        color=INK,
-    )
-    grid = figure.add_gridspec(3, 3, height_ratios=(1, 1, 1.45))
-    _curve(figure.add_subplot(grid[0, 0]), data, "loss", "Loss")
-    _curve(figure.add_subplot(grid[0, 1]), data, "accuracy", "Accuracy")
-    _table(figure.add_subplot(grid[0, 2]), data)
-    _precision_recall(figure.add_subplot(grid[1, 0]), data)
-    _reliability(figure.add_subplot(grid[1, 1]), data)
-    _histogram(figure.add_subplot(grid[1, 2]), data)
-    _sheet(figure.add_subplot(grid[2, :]), data, dataset)
-    return figure
+def summary(data: ReportData) -> dict[str, Any]:
+    """Figures that the report draws, as ``report.json`` holds them.
 
-
-def _curve(axes: Axes, data: ReportData, key: str, title: str) -> None:
-    for i, history in enumerate(data.histories):
-        epochs = [row["epoch"] for row in history]
-        label = i == 0
-        axes.plot(epochs, [r[key] for r in history], color=INK, label="training" if label else None)
-        if history and f"val_{key}" in history[0]:
-            values = [row[f"val_{key}"] for row in history]
-            axes.plot(epochs, values, color=BLUE, label="validation" if label else None)
-    axes.set(title=title, xlabel="epoch")
-    axes.legend(frameon=False)
-    _tidy(axes)
-
-
-def _table(axes: Axes, data: ReportData) -> None:
-    axes.axis("off")
-    parts = list(data.card["metrics"])
-    cells = [[_text(data.card["metrics"][p][key]) for p in parts] for _, key in ROWS]
-    table = axes.table(
-        cellText=cells, rowLabels=[label for label, _ in ROWS], colLabels=parts, loc="center"
-    )
-    table.auto_set_font_size(False)
-    table.set_fontsize(9)
-    table.scale(0.8, 1.35)
-    for cell in table.get_celld().values():
-        cell.set_edgecolor("#dddddd")
-    axes.set_title("Good and bad particles at score 0.5")
-
-
-def _precision_recall(axes: Axes, data: ReportData) -> None:
-    if 0 < data.good.sum() < len(data.good):
-        precision, recall = metrics.precision_recall(data.probabilities, data.good)
-        axes.plot(recall, precision, color=BLUE)
-    axes.set(
-        title=f"Precision and recall, {data.part} split",
-        xlabel="recall",
-        ylabel="precision",
-        xlim=(0, 1.02),
-        ylim=(0, 1.02),
-    )
-    _tidy(axes)
-
-
-def _reliability(axes: Axes, data: ReportData) -> None:
-    """Observed against promised share of good particles, among good and bad crops."""
-    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
-    mean, observed, counts = metrics.reliability(data.probabilities, data.good)
-    axes.plot(mean, observed, "o-", color=BLUE)
-    for x, y, n in zip(mean, observed, counts, strict=True):
-        axes.annotate(str(n), (x, y), textcoords="offset points", xytext=(4, -10), fontsize=7)
-    axes.set(
-        title=f"Reliability on labels, {data.part} split",
-        xlabel="score",
-        ylabel="share of good",
-        xlim=(0, 1.02),
-        ylim=(0, 1.05),
-    )
-    _tidy(axes)
-
-
-def _histogram(axes: Axes, data: ReportData) -> None:
-    """Scores of labels and, where micrographs are held out, of their candidates and decoys."""
-    bins = np.linspace(0, 1, 26).tolist()
-    if data.candidates is not None:
-        promised = data.calibration.probability
-        axes.hist(promised(data.candidates.scores), bins, color="#cccccc", label="candidates")
-        axes.hist(
-            promised(data.candidates.decoys), bins, histtype="step", color=INK, label="decoys"
-        )
-    axes.hist(data.probabilities[data.good], bins, color=BLUE, alpha=0.7, label="good labels")
-    axes.hist(data.probabilities[~data.good], bins, color=ORANGE, alpha=0.7, label="bad labels")
-    axes.axvline(data.card["threshold"], color=INK, linewidth=1, linestyle=":")
-    top = max(1, int((data.probabilities[data.good] > 0).sum()))
-    axes.set(
-        title=f"Scores, {data.part} split", xlabel="score", ylabel="count", ylim=(0, 1.1 * top)
-    )
-    axes.legend(frameon=False)
-    _tidy(axes)
-
-
-def _sheet(axes: Axes, data: ReportData, dataset: Dataset) -> None:
-    """Best, worst and most doubtful crops of the reported split."""
-    order = np.argsort(data.probabilities, kind="stable")
-    doubtful = np.argsort(np.abs(data.probabilities - 0.5), kind="stable")
-    rows = {
-        "best": order[::-1][:SHEET_COLUMNS],
-        "worst": order[:SHEET_COLUMNS],
-        "doubtful": doubtful[:SHEET_COLUMNS],
-        "good, scored low": [i for i in order if data.good[i]][:SHEET_COLUMNS],
-        "bad, scored high": [i for i in order[::-1] if not data.good[i]][:SHEET_COLUMNS],
+    Returns
+    -------
+    dict
+        ``part`` (the split that was scored), ``threshold``, ``fits``, ``precision_recall``
+        (None where the labels are of one kind), ``reliability`` and ``histogram``.
+    """
+    mean, share, counts = metrics.reliability(data.probabilities, data.good)
+    return {
+        "format": FORMAT,
+        "part": data.part,
+        "threshold": data.card["threshold"],
+        "fits": data.fits,
+        "precision_recall": _precision_recall(data),
+        "reliability": {"score": _short(mean), "share": _short(share), "count": counts},
+        "histogram": _histogram(data),
     }
-    side = dataset.crop_size // 2 * 2
-    first = (dataset.crop_size - side) // 2
-    sheet = np.full((len(rows) * (side + 4), SHEET_COLUMNS * (side + 4)), np.nan)
-    for r, members in enumerate(rows.values()):
-        chosen = np.asarray(members, int)
-        if not len(chosen):
-            continue
-        crops = dataset.crops(data.positions[chosen])[:, first : first + side, first : first + side]
-        for c, (crop, i) in enumerate(zip(crops, chosen, strict=True)):
-            top, left = r * (side + 4) + 2, c * (side + 4) + 2
-            sheet[top : top + side, left : left + side] = np.clip(crop[::-1], -3, 3)
-            axes.text(
-                left + 4,
-                top + 4,
-                f"{data.probabilities[i]:.2f} {'good' if data.good[i] else 'bad'}",
-                fontsize=7,
-                va="top",
-                color="white",
-                bbox={"facecolor": BLUE if data.good[i] else ORANGE, "pad": 1, "edgecolor": "none"},
-            )
-    axes.imshow(sheet, cmap="gray", interpolation="nearest", aspect="equal")
-    axes.set_yticks([(r + 0.5) * (side + 4) for r in range(len(rows))], list(rows))
-    axes.set_xticks([])
-    axes.set_title(f"Crops of the {data.part} split with score and label")
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    axes.tick_params(length=0)
 
 
-def _tidy(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#eeeeee")
-    axes.set_axisbelow(True)
+def _precision_recall(data: ReportData) -> dict[str, Any] | None:
+    """Curve of the labels by rising recall, of at most so many points, and where the threshold is.
+
+    The curve's ends and average precision are those of all points.
+    """
+    good = data.good
+    if not 0 < good.sum() < len(good):
+        return None
+    precision, recall = metrics.precision_recall(data.probabilities, good)
+    order = np.unique(np.linspace(0, len(recall) - 1, MOST_CURVE_POINTS).round().astype(int))[::-1]
+    kept = data.probabilities >= data.card["threshold"]
+    hits = int((kept & good).sum())
+    return {
+        "recall": _short(recall[order]),
+        "precision": _short(precision[order]),
+        "average_precision": round(metrics.average_precision(data.probabilities, good), DIGITS),
+        "at_threshold": {
+            "precision": hits / int(kept.sum()) if kept.any() else None,
+            "recall": hits / int(good.sum()),
+        },
+    }
 
 
-def _text(value: float | int | None) -> str:
-    if value is None:
-        return "-"
-    return str(value) if isinstance(value, int) else f"{value:.3f}"
+def _histogram(data: ReportData) -> dict[str, Any]:
+    """Count scores: labels and, where micrographs are held out, candidates and decoys."""
+    edges = np.linspace(0, 1, SCORE_BINS + 1)
+
+    def counted(probabilities: FloatArray) -> npt.NDArray[np.int64]:
+        return np.histogram(probabilities, edges)[0]
+
+    promised = data.calibration.probability
+    candidates = data.candidates
+    return {
+        "edges": _short(edges),
+        "good": counted(data.probabilities[data.good]),
+        "bad": counted(data.probabilities[~data.good]),
+        "candidates": None if candidates is None else counted(promised(candidates.scores)),
+        "decoys": None if candidates is None else counted(promised(candidates.decoys)),
+    }
+
+
+def _short(values: FloatArray) -> FloatArray:
+    return np.round(values, DIGITS)
+
+
+def draw(card: dict[str, Any], report: dict[str, Any], sheet: Sheet) -> Figure:
+    """Draw the report on one page.
+
+    Parameters
+    ----------
+    card : dict
+    report : dict
+        See `summary`.
+    sheet : Sheet
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure = Figure(figsize=(13, 14.5), layout="constrained")
+    figure.suptitle(
+        f"apbc {card['architecture']}, particle of {card['diameter']:g} Å, "
+        f"{card['pixel_size']:.2f} Å/px",
+        fontsize=14,
+        color=display.INK,
+    )
+    grid = figure.add_gridspec(3, 3, height_ratios=(1, 1, 1.6))
+    display.draw_curves(figure.add_subplot(grid[0, 0]), report["fits"], "loss", "Loss")
+    display.draw_curves(figure.add_subplot(grid[0, 1]), report["fits"], "accuracy", "Accuracy")
+    display.draw_table(figure.add_subplot(grid[0, 2]), card["metrics"])
+    display.draw_precision_recall(figure.add_subplot(grid[1, 0]), report)
+    display.draw_reliability(figure.add_subplot(grid[1, 1]), report)
+    display.draw_histogram(figure.add_subplot(grid[1, 2]), report)
+    rows = {name: members[:SHEET_COLUMNS] for name, members in sheet.rows.items()}
+    axes = figure.add_subplot(grid[2, :])
+    display.draw_sheet(axes, sheet.pixels, sheet.crops, rows, SHEET_COLUMNS)
+    axes.set_title(f"Crops of the {sheet.part} split with their scores", color=display.INK)
+    axes.legend(
+        handles=display.label_handles(),
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0),
+        ncol=2,
+        frameon=False,
+    )
+    return figure
 
 
 def page(data: ReportData, picture: bytes) -> str:
@@ -248,9 +201,9 @@ def page(data: ReportData, picture: bytes) -> str:
     head = "".join(f"<th>{html.escape(p)}</th>" for p in parts)
     body = "".join(
         f"<tr><th>{html.escape(label)}</th>"
-        + "".join(f"<td>{_text(card['metrics'][p][key])}</td>" for p in parts)
+        + "".join(f"<td>{display.figure_text(card['metrics'][p][key])}</td>" for p in parts)
         + "</tr>"
-        for label, key in ROWS
+        for label, key in display.TABLE_ROWS
     )
     facts = [
         f"{card['members']} network{'s' if card['members'] > 1 else ''} of architecture "

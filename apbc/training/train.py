@@ -43,6 +43,7 @@ from apbc.system.devices import Device
 from apbc.training import calibrate, metrics
 from apbc.training.fit import FitPlan, Fitted, fit, open_checkpoints
 from apbc.training.report import ReportData, write_report
+from apbc.training.sheet import make_sheet
 
 logger = logging.getLogger(__name__)
 
@@ -187,8 +188,10 @@ def train(
     }
     test_calibration = calibration
     everywhere = list(candidates.values())
+    refitted: list[Fitted] = []
     if options.refit:
-        network = _refit(dataset, arch, options, members, checkpoints)
+        refitted = _refit(dataset, arch, options, members, checkpoints)
+        network = join([m.network for m in refitted], arch)
         everywhere = list(find_candidates(dataset, network, arch).values())
         calibration = _from_decoys(everywhere, "all") or calibration
     threshold = _threshold(everywhere, calibration)
@@ -233,19 +236,21 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     card["weights_sha256"] = save_network(network, out / NETWORK_FILE)
     write_text(out / "history.csv", _history_csv([m.history for m in members]))
+    part = _report_part(probabilities)
+    positions = _labelled(dataset)[part]
+    good = _is_good(dataset, positions)
     write_report(
         out,
         ReportData(
             card=card,
-            histories=[m.history for m in members],
-            probabilities=probabilities[_report_part(probabilities)],
-            good=_is_good(dataset, _labelled(dataset)[_report_part(probabilities)]),
-            part=_report_part(probabilities),
-            positions=_labelled(dataset)[_report_part(probabilities)],
+            fits=[m.record() for m in [*members, *refitted]],
+            probabilities=probabilities[part],
+            good=good,
+            part=part,
             candidates=candidates.get(TEST) or candidates.get(VALIDATION),
             calibration=test_calibration,
         ),
-        dataset,
+        make_sheet(dataset, positions, probabilities[part], good, part),
     )
     write_card(out, card)
     shutil.rmtree(checkpoints)
@@ -338,10 +343,10 @@ def _refit(
     options: TrainingOptions,
     members: Sequence[Fitted],
     checkpoints: Path,
-) -> keras.Model:
-    """Network that went on from the split's weights with all labels.
+) -> list[Fitted]:
+    """Networks that went on from the split's weights with all labels.
 
-    It stays close to the network of the split, so that the calibration holds.
+    They stay close to the networks of the split, so that the calibration holds.
     """
     fitted = []
     for i, member in enumerate(members):
@@ -351,8 +356,8 @@ def _refit(
         plan.training = dataset.crops_of(None, ALL_KINDS)
         plan.validation = np.empty(0, np.int64)
         plan.epochs = max(1, round(REFIT_EPOCHS * member.best_epoch))
-        fitted.append(fit(dataset, plan, checkpoints).network)
-    return join(fitted, arch)
+        fitted.append(fit(dataset, plan, checkpoints))
+    return fitted
 
 
 def _calibrate(
