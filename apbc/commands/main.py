@@ -18,6 +18,7 @@ VERBS = {
     "dataset": "turn good and bad particles into a data set",
     "train": "train a model on a data set",
     "pick": "pick particles on micrographs with a model",
+    "export": "hand picks to Relion, EMAN and other programs",
     "screen": "sort the particles of a stack into true and false ones",
     "show": "draw picks over a micrograph",
     "evaluate": "score picks against known particles",
