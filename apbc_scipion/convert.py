@@ -427,14 +427,7 @@ def write_ctf_star(ctfs, index, path):
         if micId is None:
             continue
         mic = index.micrographs[micId]
-        acquisition = mic.getAcquisition()
-        optics = (
-            acquisition.getVoltage(),
-            acquisition.getSphericalAberration(),
-            acquisition.getAmplitudeContrast(),
-            mic.getSamplingRate(),
-        )
-        group = groups.setdefault(optics, len(groups) + 1)
+        group = groups.setdefault(_optics_of(mic), len(groups) + 1)
         label = index.labels[micId]
         rows.append(
             (
@@ -448,19 +441,7 @@ def write_ctf_star(ctfs, index, path):
         )
         done.add(label)
     with new_file(path) as handle:
-        _write_table(
-            handle,
-            "optics",
-            (
-                "rlnOpticsGroupName",
-                "rlnOpticsGroup",
-                "rlnVoltage",
-                "rlnSphericalAberration",
-                "rlnAmplitudeContrast",
-                "rlnMicrographPixelSize",
-            ),
-            (("opticsGroup%d" % group, group, *optics) for optics, group in groups.items()),
-        )
+        _write_optics(handle, groups)
         _write_table(
             handle,
             "micrographs",
@@ -475,6 +456,54 @@ def write_ctf_star(ctfs, index, path):
             rows,
         )
     return done
+
+
+def write_micrographs_star(index, path):
+    """Write micrographs as a Relion 3.1 star, with their paths in the project as names.
+
+    Parameters
+    ----------
+    index : MicrographIndex
+    path : str
+        A column ``apbcLabel`` tells the engine the labels.
+    """
+    groups, rows = {}, []
+    for micId, mic in index.micrographs.items():
+        group = groups.setdefault(_optics_of(mic), len(groups) + 1)
+        rows.append((mic.getFileName(), group, index.labels[micId]))
+    with new_file(path) as handle:
+        _write_optics(handle, groups)
+        _write_table(
+            handle, "micrographs", ("rlnMicrographName", "rlnOpticsGroup", "apbcLabel"), rows
+        )
+
+
+def _optics_of(mic):
+    """Return voltage, aberration, contrast and pixel size of a micrograph."""
+    acquisition = mic.getAcquisition()
+    return (
+        acquisition.getVoltage(),
+        acquisition.getSphericalAberration(),
+        acquisition.getAmplitudeContrast(),
+        mic.getSamplingRate(),
+    )
+
+
+def _write_optics(handle, groups):
+    """Write the optics groups of micrographs."""
+    _write_table(
+        handle,
+        "optics",
+        (
+            "rlnOpticsGroupName",
+            "rlnOpticsGroup",
+            "rlnVoltage",
+            "rlnSphericalAberration",
+            "rlnAmplitudeContrast",
+            "rlnMicrographPixelSize",
+        ),
+        (("opticsGroup%d" % group, group, *optics) for optics, group in groups.items()),
+    )
 
 
 class _NameAndId:
@@ -640,6 +669,12 @@ def read_json(path):
     """Read a JSON file the engine wrote."""
     with open(path) as handle:
         return json.load(handle)
+
+
+def write_json(path, values):
+    """Write a JSON file, which gets its name once it is complete."""
+    with new_file(path) as handle:
+        json.dump(values, handle, indent=1)
 
 
 def parse_ids(text):

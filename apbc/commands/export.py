@@ -83,11 +83,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="Relion's files are called MICROGRAPH_NAME.star (default: apbc)",
     )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write here what was exported and left out"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Export."""
     from apbc.io import export
+    from apbc.io.files import write_json
     from apbc.io.runs import run_beside
 
     formats = [word.strip() for word in args.format.split(",") if word.strip()]
@@ -102,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     known = run_beside(args.picks)
     micrographs = export.micrograph_names(args.micrographs)
     pixel_size = args.pixel_size or known.get("pixel_size")
-    coordinates, scale = _coordinates(args, micrographs, pixel_size)
+    coordinates, missing, scale = _coordinates(args, micrographs, pixel_size)
     box_size = args.box_size or round((known.get("box_size") or 0) * scale)
     if "eman" in formats and not box_size:
         raise ApbcError(f"no run.json beside {args.picks} tells the box size; give --box-size")
@@ -114,9 +118,13 @@ def run(args: argparse.Namespace) -> int:
         export.write_one_star(coordinates, args.out)
     if "csv" in formats:
         export.write_csvs(coordinates, args.out)
+    count = sum(len(found) for found in coordinates.values())
+    if args.json:
+        told = {"picks": count, "micrographs": len(coordinates), "left_out": missing}
+        write_json(args.json, {**told, "scale": scale, "box_size": box_size, "formats": formats})
     logger.info(
         "exported %d picks on %d micrographs (%s); wrote %s",
-        sum(len(found) for found in coordinates.values()),
+        count,
         len(coordinates),
         ", ".join(formats),
         args.out,
@@ -126,8 +134,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _coordinates(
     args: argparse.Namespace, micrographs: Mapping[str, MicrographName], pixel_size: float | None
-) -> tuple[Coordinates, float]:
-    """Return picks by the other program's name of their micrograph, scaled, and the scale."""
+) -> tuple[Coordinates, list[str], float]:
+    """Return picks by the other program's name of their micrograph, what is left out, the scale."""
     from apbc.geometry import rescale
     from apbc.io.coordinates import read_coordinate_folder
 
@@ -156,7 +164,7 @@ def _coordinates(
         found[micrograph.name] = rows
     if scale != 1:
         logger.info("coordinates are scaled by %.4g to the pixels of the micrographs", scale)
-    return found, scale
+    return found, missing, scale
 
 
 def _folder(args: argparse.Namespace) -> Path:

@@ -2,6 +2,7 @@
 
 from apbc_scipion.protocols.protocol_create_training_set import ApbcProtCreateTrainingSet
 from apbc_scipion.protocols.protocol_evaluate import ApbcProtEvaluate
+from apbc_scipion.protocols.protocol_export import ApbcProtExport
 from apbc_scipion.protocols.protocol_import_model import ApbcProtImportModel
 from apbc_scipion.protocols.protocol_pick import ApbcProtPick
 from apbc_scipion.protocols.protocol_screen import ApbcProtScreen
@@ -10,6 +11,7 @@ from apbc_scipion.protocols.protocol_train import ApbcProtTrain
 __all__ = [
     "ApbcProtCreateTrainingSet",
     "ApbcProtEvaluate",
+    "ApbcProtExport",
     "ApbcProtImportModel",
     "ApbcProtPick",
     "ApbcProtScreen",

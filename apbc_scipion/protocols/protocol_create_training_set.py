@@ -1,5 +1,6 @@
 """Good and bad particles to a training set."""
 
+import json
 import os
 from enum import Enum
 
@@ -8,9 +9,14 @@ from pyworkflow.protocol import params
 from pyworkflow.protocol.constants import STEPS_SERIAL
 
 from apbc_scipion import convert
+from apbc_scipion.choose_classes import choose_classes, describe_classes
 from apbc_scipion.constants import DATASET_FILE
 from apbc_scipion.objects import ApbcDataset
-from apbc_scipion.protocols.protocol_base import ApbcProtBase, diameter_problem
+from apbc_scipion.protocols.protocol_base import (
+    ApbcProtBase,
+    diameter_problem,
+    read_json_or_none,
+)
 
 PARTICLES, COORDINATES, CLASSES = range(3)
 SMALLEST_CLASS = 20
@@ -112,6 +118,17 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
             "Classes in neither list are left out.",
         )
         form.addParam(
+            "chooseByRule",
+            params.BooleanParam,
+            default=False,
+            condition="inputType == %d" % CLASSES,
+            label="Choose classes by the rule?",
+            help="With yes, and both lists empty, the run itself chooses good and bad classes, "
+            "by the rule whose suggestion the wizard of the lists shows: so a workflow can run "
+            "to its end with nobody there. The summary tells what was chosen. Look at it: where "
+            "you see it otherwise, write the lists and run this protocol again.",
+        )
+        form.addParam(
             "particleDiameter",
             params.FloatParam,
             validators=[params.Positive],
@@ -173,9 +190,30 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
 
     # -------------------------- steps -----------------------------------------
     def _insertAllSteps(self):
+        if self._ruleChooses():
+            self._insertFunctionStep(self.chooseClassesStep, needsGPU=False)
         self._insertFunctionStep(self.writeInputStep, needsGPU=False)
         self._insertFunctionStep(self.datasetStep, needsGPU=False)
         self._insertFunctionStep(self.createOutputStep, needsGPU=False)
+
+    def chooseClassesStep(self):
+        """Choose good and bad classes by the rule, and write down which."""
+        classes = self.inputClasses.get()
+        described = describe_classes(classes, self.particleDiameter.get())
+        chosen = choose_classes(described)
+        sizes = {item.classId: item.size for item in described}
+        for classId, size in sizes.items():
+            self.info("Class %d, %d particles: %s" % (classId, size, chosen.word(classId)))
+        for kind, ids in (("good", chosen.good), ("bad", chosen.bad)):
+            count = sum(sizes[classId] for classId in ids)
+            if count < SMALLEST_CLASS:
+                raise ValueError(
+                    "The rule found %d %s classes with %d particles; at least %d particles are "
+                    "needed. Look at the classes and write the lists of good and bad ones "
+                    "yourself." % (len(ids), kind, count, SMALLEST_CLASS)
+                )
+        with convert.new_file(self._getChosenPath()) as handle:
+            json.dump({"good": chosen.good, "bad": chosen.bad, "sizes": sizes}, handle)
 
     def writeInputStep(self):
         """Write the coordinates, or the particles, the engine reads."""
@@ -295,7 +333,7 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
                     )
         if errors:
             return errors
-        for kind in ("good", "bad"):
+        for kind in () if self._ruleChooses() else ("good", "bad"):
             count = self._count(kind)
             if count < SMALLEST_CLASS:
                 errors.append(
@@ -325,6 +363,8 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
         classes = self.inputClasses.get()
         if classes is None:
             return ["Give the set of 2D classes."]
+        if self._ruleChooses():
+            return ["The set of 2D classes is empty."] if classes.getSize() == 0 else []
         errors, ids = [], {}
         known = {item.getObjId() for item in classes.iterItems()}
         for kind, text in (("good", self.goodClasses.get()), ("bad", self.badClasses.get())):
@@ -391,6 +431,7 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
             )
         else:
             lines.append("*Read from stacks*, since their micrographs are not known.")
+        lines += self._chosenLines()
         lines.append("Data set: %s" % self.getFileTag(dataset.getPath()))
         return lines
 
@@ -404,7 +445,41 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
             "[AutopickBC]." % (good, bad)
         ]
 
+    def _chosenLines(self):
+        """Tell what the rule chose, if it did."""
+        chosen = read_json_or_none(self._getChosenPath()) if self._ruleChooses() else None
+        if chosen is None:
+            return []
+        return [
+            "*Classes chosen by the rule*: good %s; bad %s; left out: the other %d."
+            % (
+                ", ".join(map(str, chosen["good"])),
+                ", ".join(map(str, chosen["bad"])),
+                len(chosen["sizes"]) - len(chosen["good"]) - len(chosen["bad"]),
+            ),
+            "Please check them. Where you see it otherwise, write the lists (their wizard shows "
+            "the class averages) and run this again.",
+        ]
+
     # -------------------------- utilities ----------------------------------------
+    def _ruleChooses(self):
+        """Tell whether the classes are chosen by the rule: it was allowed to, and no list is."""
+        return (
+            self.inputType == CLASSES
+            and self.chooseByRule.get()
+            and not (self.goodClasses.get() or "").strip()
+            and not (self.badClasses.get() or "").strip()
+        )
+
+    def _getChosenPath(self):
+        return self._getExtraPath("chosen_classes.json")
+
+    def _getClassIds(self, kind):
+        """Ids of the good or bad classes: those in the list, or those that the rule chose."""
+        if self._ruleChooses():
+            return set(convert.read_json(self._getChosenPath())[kind])
+        return convert.parse_ids(getattr(self, kind + "Classes").get())
+
     def _getInputPath(self, *names):
         folder = self._getExtraPath("input")
         os.makedirs(folder, exist_ok=True)
@@ -443,7 +518,7 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
 
     def _iterClasses(self, kind):
         """Return the good or bad classes."""
-        ids = convert.parse_ids(getattr(self, kind + "Classes").get())
+        ids = self._getClassIds(kind)
         for item in self.inputClasses.get().iterItems():
             if item.getObjId() in ids:
                 yield item

@@ -179,7 +179,15 @@ def test_coordinates_are_scaled_to_the_micrographs_of_relion(project):
         "data_micrographs\n\nloop_\n_rlnMicrographName\n_rlnOpticsGroup\nRaw/a/m1.mrc 1\n"
     )
     words = ["export", "picks", "--micrographs", "binned.star", "--out", "o"]
-    assert main([*words, "--format", "csv,eman"]) == 0
+    assert main([*words, "--format", "csv,eman", "--json", "told.json"]) == 0
+    assert json.loads((project / "told.json").read_text()) == {
+        "picks": 2,
+        "micrographs": 1,
+        "left_out": ["empty", "m2"],
+        "scale": 0.5,
+        "box_size": 8,
+        "formats": ["csv", "eman"],
+    }
     np.testing.assert_allclose(read_coordinates(project / "o/Raw/a/m1.csv")[0, :2], [50, 30])
     assert (project / "o/Raw/a/m1.box").read_text().split()[:4] == ["46", "26", "8", "8"]
 
