@@ -175,14 +175,17 @@ class Workflow:
     def datasetFromClasses(self, protClasses):
         """Create the training set from classes chosen by the rule."""
         described = describe_classes(protClasses.outputClasses, self.settings.diameter)
-        chosen = choose_classes(described)
+        # Nobody is there to ask.
+        chosen = choose_classes(described, unattended=True)
+        if chosen.doubt:
+            logger.warning("Doubtful classes: %s", chosen.doubt)
         for item in described:
             logger.info(
-                "class %3d: %5d particles, contrast %5.2f, %s",
+                "class %3d: %5d particles, %s: %s",
                 item.classId,
                 item.size,
-                item.contrast,
                 chosen.word(item.classId),
+                chosen.reasons[item.classId],
             )
         if not chosen.good or not chosen.bad:
             raise WorkflowError(
