@@ -17,7 +17,8 @@ from pyworkflow.tests import BaseTest, setupTestProject
 from pyworkflow.utils import cleanPath, makePath
 
 from apbc_scipion import convert, headless
-from apbc_scipion.protocols import ApbcProtExport
+from apbc_scipion.protocols import ApbcProtCreateTrainingSet, ApbcProtExport
+from apbc_scipion.protocols.protocol_create_training_set import CLASSES
 from apbc_scipion.tests import common
 
 SHAPE = (384, 320)  # rows, columns: rectangular
@@ -245,14 +246,18 @@ class TestExport(InteroperationTest):
         self.assertEqual(protocol._validate(), ["There is no file nowhere.star."])
 
 
-class TestConverters(InteroperationTest):
-    """The converters of the plugins of Relion, Xmipp and cryoSPARC."""
+class ExtractedTest(InteroperationTest):
+    """Particles that Relion extracted at the pixel size of the micrographs, and at twice it."""
 
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
         cls.protParticles = cls.extract("full size", doRescale=False)
         cls.protSmall = cls.extract("half size", doRescale=True, rescaledSize=BOX // 2)
+
+
+class TestConverters(ExtractedTest):
+    """The converters of the plugins of Relion, Xmipp and cryoSPARC."""
 
     def test_particles_are_centred_on_their_coordinates(self):
         particles = self.protParticles.outputParticles
@@ -299,3 +304,176 @@ class TestConverters(InteroperationTest):
             self.assertCentred(os.path.join(folder, stack), int(number))
         expected = {self.mics[name].getMicName(): v for name, v in self.allSpots().items()}
         self.assertEqual({name: sorted(v) for name, v in found.items()}, expected)
+
+
+class TestClasses(ExtractedTest):
+    """Good and bad particles come from the classes of three programs alike.
+
+    Classes 1 and 3 hold the good particles, class 2 the bad ones. The classes are read from the
+    files of each program by its own plugin; the particles were cut at half the size of a pixel.
+    """
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        kinds = {(cls.mics[name].getObjId(), *place): kind for kind, name, place in cls.iterSpots()}
+        cls.classes = {}
+        for protocol in (cls.protParticles, cls.protSmall):
+            for particle in protocol.outputParticles:
+                x, y = (
+                    value * cls.scaleOf(protocol)
+                    for value in particle.getCoordinate().getPosition()
+                )
+                near = [
+                    kind
+                    for (mic, *place), kind in kinds.items()
+                    if mic == particle.getMicId() and np.hypot(x - place[0], y - place[1]) <= 2
+                ]
+                assert len(near) == 1, "a particle belongs to one spot"
+                number = particle.getObjId()
+                cls.classes[protocol, number] = 2 if near[0] == "bad" else 1 + 2 * (number % 2)
+
+    @classmethod
+    def iterSpots(cls):
+        for kind in KINDS:
+            for name, places in cls.spots[kind].items():
+                for place in places:
+                    yield kind, name, place
+
+    @classmethod
+    def scaleOf(cls, protocol):
+        return protocol.outputParticles.getSamplingRate() / common.PIXEL_SIZE
+
+    def averages(self, protocol, folder):
+        """Class averages of random pixels."""
+        makePath(folder)
+        path = os.path.join(folder, "averages.mrcs")
+        side = protocol.outputParticles.getDim()[0]
+        with mrcfile.new(path, overwrite=True) as handle:
+            handle.set_data(np.random.default_rng(1).normal(size=(3, side, side)).astype("f4"))
+        return path
+
+    def readByRelion(self, protocol):
+        """Write what relion_refine leaves behind, and let Relion's plugin read it."""
+        from relion.convert import createWriter
+        from relion.protocols import ProtRelionClassify2D
+
+        reader = self.newProtocol(ProtRelionClassify2D)
+        self.link(reader, "inputParticles", protocol, "outputParticles")
+        reader.setWorkingDir(self.path("relion_%g" % self.scaleOf(protocol)))
+        makePath(reader._getExtraPath())
+        reader._initialize()
+        star = reader._getFileName("data", iter=1)
+        createWriter(rootDir=".", outputDir=reader._getExtraPath()).writeSetOfParticles(
+            protocol.outputParticles,
+            star,
+            postprocessImageRow=lambda part, row: row.update(
+                rlnClassNumber=self.classes[protocol, part.getObjId()],
+                rlnOriginXAngst=5.0,
+                rlnOriginYAngst=-3.0,
+                rlnAnglePsi=30.0,
+            ),
+        )
+        averages = self.averages(protocol, reader._getExtraPath())
+        with open(reader._getFileName("model", iter=1), "w") as handle:
+            handle.write(
+                "data_model_classes\n\nloop_\n_rlnReferenceImage\n_rlnClassDistribution\n"
+                "_rlnAccuracyRotations\n_rlnAccuracyTranslationsAngst\n"
+            )
+            handle.writelines("%06d@%s 0.33 1.0 1.0\n" % (n, averages) for n in (1, 2, 3))
+        classes = protocol._createSetOfClasses2D(reader.inputParticles, suffix="Relion")
+        reader._fillClassesFromIter(classes, 1)
+        return classes
+
+    def readByXmipp(self, protocol):
+        """Write the classes by Xmipp's plugin and let it read them."""
+        plugin("xmipp3")
+        from xmipp3.convert import readSetOfClasses2D, writeSetOfClasses2D
+
+        xmd = self.path("classes_%g.xmd" % self.scaleOf(protocol))
+        cleanPath(xmd)
+        source = self.readByRelion(protocol)
+        writeSetOfClasses2D(source, xmd)
+        source.close()
+        classes = protocol._createSetOfClasses2D(
+            common.pointer(protocol, "outputParticles"), suffix="Xmipp"
+        )
+        readSetOfClasses2D(classes, xmd)
+        return classes
+
+    def readByCryosparc(self, protocol):
+        """Write the star files that pyem makes of cryoSPARC's, and let the plugin read them."""
+        plugin("cryosparc2")
+        from cryosparc2.protocols import ProtCryo2D
+
+        reader = self.newProtocol(ProtCryo2D)
+        self.link(reader, "inputParticles", protocol, "outputParticles")
+        reader.setWorkingDir(self.path("cryosparc_%g" % self.scaleOf(protocol)))
+        makePath(reader._getExtraPath())
+        reader._defineFileNames()
+        with open(reader._getFileName("out_particles"), "w") as handle:
+            handle.write(
+                "data_particles\n\nloop_\n_rlnImageName\n_rlnClassNumber\n_rlnOriginXAngst\n"
+                "_rlnOriginYAngst\n_rlnAnglePsi\n"
+            )
+            for particle in protocol.outputParticles:
+                number = self.classes[protocol, particle.getObjId()]
+                handle.write("%d@%s %d 5.0 -3.0 30.0\n" % (*particle.getLocation(), number))
+        averages = self.averages(protocol, reader._getExtraPath())
+        with open(reader._getFileName("out_class"), "w") as handle:
+            handle.write("data_particles\n\nloop_\n_rlnImageName\n")
+            name = os.path.basename(averages)
+            handle.writelines("%06d@J1/%s\n" % (n, name) for n in (1, 2, 3))
+        reader._createModelFile()
+        reader._loadClassesInfo(reader._getFileName("out_class_m2"))
+        classes = protocol._createSetOfClasses2D(reader.inputParticles, suffix="Cryosparc")
+        reader._fillClassesFromLevel(classes)
+        return classes
+
+    def labels(self, protocol, classes, name):
+        """Labels in the training set from a set of classes: good and bad by micrograph."""
+        protocol._defineOutputs(**{name: classes})
+        classes.close()
+        dataset = self.newProtocol(
+            ApbcProtCreateTrainingSet,
+            inputType=CLASSES,
+            goodClasses="1,3",
+            badClasses="2",
+            particleDiameter=common.DIAMETER,
+            objLabel="training set of " + name,
+        )
+        self.link(dataset, "inputClasses", protocol, name)
+        self.launchProtocol(dataset)
+        self.assertEqual(dataset.outputDataset.getCounts(), (48, 54))
+        found = {}
+        for kind in KINDS:
+            for path in glob.glob(dataset._getExtraPath("input", kind, "*.csv")):
+                label = os.path.splitext(os.path.basename(path))[0]
+                rows = np.loadtxt(path, delimiter=",", skiprows=1)
+                found[kind, label] = rows[np.lexsort(rows.T)]
+        return found
+
+    def checkAlike(self, protocol, tolerance):
+        for name, read in (
+            ("Relion", self.readByRelion),
+            ("Xmipp", self.readByXmipp),
+            ("Cryosparc", self.readByCryosparc),
+        ):
+            with self.subTest(name):
+                found = self.labels(protocol, read(protocol), "classes" + name)
+                self.assertEqual(len(found), 2 * len(NAMES))
+                for kind in KINDS:
+                    for mic, places in self.spots[kind].items():
+                        label = convert.stem_of(self.mics[mic].getMicName())
+                        wanted = np.array(places, float)
+                        rows = found[kind, label]
+                        self.assertEqual(len(rows), len(wanted))
+                        away = np.abs(rows[:, None] - wanted[None]).max(axis=2).min(axis=1)
+                        self.assertLessEqual(away.max(), tolerance)
+
+    def test_particles_of_full_size(self):
+        self.checkAlike(self.protParticles, 0)
+
+    def test_particles_of_half_size(self):
+        # Scipion keeps coordinates as whole pixels of the particles, here of twice the size.
+        self.checkAlike(self.protSmall, 1)
