@@ -400,6 +400,32 @@ def collect_points(coordinates, scale, index, score=False):
     return points, lost
 
 
+def particle_scale(particles, micrographs):
+    """Pixels of the micrographs per pixel of the coordinates of particles.
+
+    In Scipion the coordinates of a particle are in its own pixels. Those of particles that were
+    scaled down in Relion and imported are in pixels of the micrographs all the same. They tell
+    themselves apart: taken as pixels of the particles they leave the micrograph.
+
+    Parameters
+    ----------
+    particles : SetOfParticles
+    micrographs : SetOfMicrographs
+
+    Returns
+    -------
+    float
+    """
+    scale = particles.getSamplingRate() / micrographs.getSamplingRate()
+    first = particles.getFirstItem()
+    if scale < 1.01 or first is None or not first.hasCoordinate():
+        return scale
+    columns, rows = micrographs.getFirstItem().getDim()[:2]
+    x, y = (particles.aggregate(["MAX"], "_coordinate." + axis)[0]["MAX"] for axis in ("_x", "_y"))
+    inside = x < columns and y < rows
+    return 1.0 if inside and (x * scale >= columns or y * scale >= rows) else scale
+
+
 # --------------------------------- CTF --------------------------------------
 
 

@@ -200,10 +200,14 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
         """Choose good and bad classes by the rule, and write down which."""
         classes = self.inputClasses.get()
         described = describe_classes(classes, self.particleDiameter.get())
-        chosen = choose_classes(described)
+        # Nobody is there to ask.
+        chosen = choose_classes(described, unattended=True)
         sizes = {item.classId: item.size for item in described}
         for classId, size in sizes.items():
-            self.info("Class %d, %d particles: %s" % (classId, size, chosen.word(classId)))
+            self.info(
+                "Class %d, %d particles, %s: %s"
+                % (classId, size, chosen.word(classId), chosen.reasons[classId])
+            )
         for kind, ids in (("good", chosen.good), ("bad", chosen.bad)):
             count = sum(sizes[classId] for classId in ids)
             if count < SMALLEST_CLASS:
@@ -213,7 +217,15 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
                     "yourself." % (len(ids), kind, count, SMALLEST_CLASS)
                 )
         with convert.new_file(self._getChosenPath()) as handle:
-            json.dump({"good": chosen.good, "bad": chosen.bad, "sizes": sizes}, handle)
+            json.dump(
+                {
+                    "good": chosen.good,
+                    "bad": chosen.bad,
+                    "sizes": sizes,
+                    "doubt": chosen.doubt,
+                },
+                handle,
+            )
 
     def writeInputStep(self):
         """Write the coordinates, or the particles, the engine reads."""
@@ -450,7 +462,7 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
         chosen = read_json_or_none(self._getChosenPath()) if self._ruleChooses() else None
         if chosen is None:
             return []
-        return [
+        lines = [
             "*Classes chosen by the rule*: good %s; bad %s; left out: the other %d."
             % (
                 ", ".join(map(str, chosen["good"])),
@@ -460,6 +472,7 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
             "Please check them. Where you see it otherwise, write the lists (their wizard shows "
             "the class averages) and run this again.",
         ]
+        return lines + ([chosen["doubt"]] if chosen["doubt"] else [])
 
     # -------------------------- utilities ----------------------------------------
     def _ruleChooses(self):
@@ -565,22 +578,24 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
 
     def _collect(self, kind, index):
         """Coordinates of good or bad particles by label, scaled to the micrographs."""
-        target = self._getMicrographs().getSamplingRate()
+        micrographs = self._getMicrographs()
         points, lost = {}, 0
         if self.inputType == COORDINATES:
+            target = micrographs.getSamplingRate()
             groups = (
-                (items.iterItems(), items.getMicrographs().getSamplingRate())
+                (items.iterItems(), items.getMicrographs().getSamplingRate() / target)
                 for items in self._iterSets(kind)
             )
         elif self.inputType == PARTICLES:
             groups = (
-                (_coordinatesOf(items), items.getSamplingRate()) for items in self._iterSets(kind)
+                (_coordinatesOf(items), convert.particle_scale(items, micrographs))
+                for items in self._iterSets(kind)
             )
         else:
-            rate = self.inputClasses.get().getImages().getSamplingRate()
-            groups = ((_coordinatesOf(items), rate) for items in self._iterClasses(kind))
-        for coordinates, rate in groups:
-            found, missed = convert.collect_points(coordinates, rate / target, index)
+            scale = convert.particle_scale(self.inputClasses.get().getImages(), micrographs)
+            groups = ((_coordinatesOf(items), scale) for items in self._iterClasses(kind))
+        for coordinates, scale in groups:
+            found, missed = convert.collect_points(coordinates, scale, index)
             for label, rows in found.items():
                 points.setdefault(label, []).extend(rows)
             lost += missed

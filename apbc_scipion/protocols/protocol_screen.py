@@ -111,7 +111,7 @@ class ApbcProtScreen(EMProtocol, ApbcProtBase):
         if self.source == MICROGRAPHS:
             micrographs = self._getMicrographs()
             index = convert.MicrographIndex(micrographs)
-            scale = particles.getSamplingRate() / micrographs.getSamplingRate()
+            scale = convert.particle_scale(particles, micrographs)
         rows, lost = convert.write_particles(
             particles.iterItems(), self._getStar(), index, scale, self._getTmpPath("stacks")
         )

@@ -13,12 +13,13 @@ import mrcfile
 import numpy as np
 from emtable import Table
 from pwem.objects import SetOfCoordinates
+from pwem.protocols import ProtImportParticles
 from pyworkflow.tests import BaseTest, setupTestProject
 from pyworkflow.utils import cleanPath, makePath
 
 from apbc_scipion import convert, headless
 from apbc_scipion.protocols import ApbcProtCreateTrainingSet, ApbcProtExport
-from apbc_scipion.protocols.protocol_create_training_set import CLASSES
+from apbc_scipion.protocols.protocol_create_training_set import CLASSES, PARTICLES
 from apbc_scipion.tests import common
 
 SHAPE = (384, 320)  # rows, columns: rectangular
@@ -61,6 +62,18 @@ def write_spots(folder):
             handle.set_data(image.astype(np.float32))
             handle.voxel_size = common.PIXEL_SIZE
     return spots
+
+
+def write_relion_micrographs(star, names):
+    """Write the star file of the micrographs of a Relion project."""
+    with open(star, "w") as handle:
+        handle.write(
+            "data_optics\n\nloop_\n_rlnOpticsGroupName\n_rlnOpticsGroup\n"
+            "_rlnMicrographPixelSize\n_rlnMicrographOriginalPixelSize\n_rlnVoltage\n"
+            "_rlnSphericalAberration\n_rlnAmplitudeContrast\none 1 4.0 4.0 300 2.7 0.1\n\n"
+            "data_micrographs\n\nloop_\n_rlnMicrographName\n_rlnOpticsGroup\n"
+        )
+        handle.writelines("%s 1\n" % name for name in names)
 
 
 class InteroperationTest(BaseTest):
@@ -209,14 +222,7 @@ class TestExport(InteroperationTest):
             makePath(os.path.dirname(os.path.join(project, names[name])))
             shutil.copy(self.path("Raw", name), os.path.join(project, names[name]))
         star = os.path.join(project, "MotionCorr", "job002", "corrected_micrographs.star")
-        with open(star, "w") as handle:
-            handle.write(
-                "data_optics\n\nloop_\n_rlnOpticsGroupName\n_rlnOpticsGroup\n"
-                "_rlnMicrographPixelSize\n_rlnMicrographOriginalPixelSize\n_rlnVoltage\n"
-                "_rlnSphericalAberration\n_rlnAmplitudeContrast\none 1 4.0 4.0 300 2.7 0.1\n\n"
-                "data_micrographs\n\nloop_\n_rlnMicrographName\n_rlnOpticsGroup\n"
-            )
-            handle.writelines("%s 1\n" % name for name in names.values())
+        write_relion_micrographs(star, names.values())
         protocol = self.export(relionMicrographs=star)
         found = self.relionExtracts(
             project, star, os.path.abspath(protocol.getExportPath("coords_suffix_apbc.star"))
@@ -477,3 +483,64 @@ class TestClasses(ExtractedTest):
     def test_particles_of_half_size(self):
         # Scipion keeps coordinates as whole pixels of the particles, here of twice the size.
         self.checkAlike(self.protSmall, 1)
+
+
+class TestImported(InteroperationTest):
+    """Particles that Relion extracted on its own, at twice the pixel size, and Scipion imports."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        # Relion's plugin knows imported micrographs by file name alone: take one of each name.
+        cls.names = NAMES[:2]
+        cls.imports = {kind: cls.importParticles(kind, cls.extractByRelion(kind)) for kind in KINDS}
+
+    @classmethod
+    def extractByRelion(cls, kind):
+        """Run Relion in a project folder of its own; return the star file of the particles."""
+        job = "Extract/%s/" % kind
+        makePath(cls.path(job))
+        write_relion_micrographs(cls.path(kind + ".star"), ["Raw/" + name for name in cls.names])
+        for name in cls.names:
+            star = "%s_%s.star" % (os.path.splitext(cls.path("Raw", name))[0], kind)
+            with open(star, "w") as handle:
+                handle.write("data_\n\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n")
+                handle.writelines("%d %d\n" % place for place in cls.spots[kind][name])
+        subprocess.run(
+            ["relion_preprocess", "--i", kind + ".star", "--coord_dir", "./"]
+            + ["--coord_suffix", "_%s.star" % kind, "--part_star", job + "particles.star"]
+            + ["--part_dir", job, "--extract", "--extract_size", str(BOX)]
+            + ["--scale", str(BOX // 2)],
+            cwd=cls.folder,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        return cls.path(job, "particles.star")
+
+    @classmethod
+    def importParticles(cls, kind, star):
+        protocol = cls.newProtocol(
+            ProtImportParticles,
+            importFrom=ProtImportParticles.IMPORT_FROM_RELION,
+            starFile=star,
+            samplingRate=2 * common.PIXEL_SIZE,
+            objLabel="import %s particles" % kind,
+        )
+        cls.launchProtocol(protocol)
+        return protocol
+
+    def test_labels_are_the_spots(self):
+        dataset = self.newProtocol(
+            ApbcProtCreateTrainingSet, inputType=PARTICLES, particleDiameter=common.DIAMETER
+        )
+        for kind, protocol in self.imports.items():
+            particles = common.pointer(protocol, "outputParticles")
+            getattr(dataset, kind + "Particles").append(particles)
+        self.link(dataset, "inputMicrographs", self.protMics, "outputMicrographs")
+        self.launchProtocol(dataset)
+        for kind in KINDS:
+            for name in self.names:
+                label = convert.stem_of(self.mics[name].getMicName())
+                path = dataset._getExtraPath("input", kind, label + ".csv")
+                rows = np.loadtxt(path, delimiter=",", skiprows=1)
+                self.assertEqual(sorted(map(tuple, rows)), sorted(self.spots[kind][name]))
