@@ -297,8 +297,9 @@ def append_picks(picks, mic, coordinates, threshold):
     mic : Micrograph
     coordinates : SetOfCoordinates
         Each new coordinate carries its score as ``_apbcScore``.
-    threshold : float
-        Picks with a lower score are left out.
+    threshold : float or None
+        Picks with a lower score are left out; None takes all. A score that is no number is
+        not written.
 
     Returns
     -------
@@ -309,12 +310,12 @@ def append_picks(picks, mic, coordinates, threshold):
     coordinate = Coordinate()
     setattr(coordinate, SCORE, Float())
     for x, y, score in picks:
-        if score < threshold:
+        if threshold is not None and score < threshold:
             continue
         coordinate.setObjId(None)
         coordinate.setMicrograph(mic)
         coordinate.setPosition(nearest(x), nearest(y))
-        getattr(coordinate, SCORE).set(score)
+        getattr(coordinate, SCORE).set(None if math.isnan(score) else score)
         coordinates.append(coordinate)
         count += 1
     return count

@@ -1,5 +1,6 @@
 """Protocols of the plugin."""
 
+from apbc_scipion.protocols.protocol_create_coordinates import ApbcProtCreateCoordinates
 from apbc_scipion.protocols.protocol_create_training_set import ApbcProtCreateTrainingSet
 from apbc_scipion.protocols.protocol_evaluate import ApbcProtEvaluate
 from apbc_scipion.protocols.protocol_export import ApbcProtExport
@@ -9,6 +10,7 @@ from apbc_scipion.protocols.protocol_screen import ApbcProtScreen
 from apbc_scipion.protocols.protocol_train import ApbcProtTrain
 
 __all__ = [
+    "ApbcProtCreateCoordinates",
     "ApbcProtCreateTrainingSet",
     "ApbcProtEvaluate",
     "ApbcProtExport",

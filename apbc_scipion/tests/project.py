@@ -6,7 +6,12 @@ import tempfile
 
 from pyworkflow.tests import BaseTest, setupTestProject
 
-from apbc_scipion.protocols import ApbcProtCreateTrainingSet
+from apbc_scipion.protocols import (
+    ApbcProtCreateTrainingSet,
+    ApbcProtEvaluate,
+    ApbcProtPick,
+    ApbcProtTrain,
+)
 from apbc_scipion.protocols.protocol_create_training_set import COORDINATES
 from apbc_scipion.tests import common
 
@@ -58,3 +63,32 @@ class ProtocolTest(BaseTest):
         self.proj.launchProtocol(protocol, wait=True)
         self.assertTrue(protocol.isFailed(), "the protocol should have failed")
         return protocol.getErrorMessage()
+
+
+class ModelTest(ProtocolTest):
+    """With a training set and a model, too."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.protDataset = cls.datasetFromCoordinates()
+        cls.launchProtocol(cls.protDataset)
+        cls.protTrain = cls.newProtocol(ApbcProtTrain, useGpu=False, epochs=1)
+        cls.link(cls.protTrain, "inputDataset", cls.protDataset, "outputDataset")
+        cls.launchProtocol(cls.protTrain)
+        cls.model = cls.protTrain.outputModel
+
+    @classmethod
+    def newPick(cls, protMics=None, **values):
+        protocol = cls.newProtocol(ApbcProtPick, useGpu=False, **values)
+        cls.link(protocol, "inputMicrographs", protMics or cls.protMics, "outputMicrographs")
+        cls.link(protocol, "inputModel", cls.protTrain, "outputModel")
+        return protocol
+
+    def evaluate(self, picks):
+        """Score the output of a protocol against the good coordinates."""
+        protocol = self.newProtocol(ApbcProtEvaluate, particleDiameter=common.DIAMETER)
+        self.link(protocol, "inputCoordinates", picks, "outputCoordinates")
+        self.link(protocol, "referenceCoordinates", self.protCoords["good"], "outputCoordinates")
+        self.launchProtocol(protocol)
+        return protocol

@@ -17,14 +17,13 @@ from apbc_scipion.engine import EngineError
 from apbc_scipion.protocols import (
     ApbcProtEvaluate,
     ApbcProtImportModel,
-    ApbcProtPick,
     ApbcProtScreen,
     ApbcProtTrain,
 )
 from apbc_scipion.protocols.protocol_create_training_set import CLASSES, PARTICLES
 from apbc_scipion.protocols.protocol_screen import MICROGRAPHS, STACKS
 from apbc_scipion.tests import common
-from apbc_scipion.tests.project import ProtocolTest
+from apbc_scipion.tests.project import ModelTest, ProtocolTest
 
 
 class TestCreateTrainingSet(ProtocolTest):
@@ -124,24 +123,8 @@ class TestCreateTrainingSet(ProtocolTest):
         self.assertIn("only 2 bad particles", "\n".join(protocol.validate()))
 
 
-class TestModelProtocols(ProtocolTest):
+class TestModelProtocols(ModelTest):
     """Training, importing, picking, screening and evaluating with one model."""
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.protDataset = cls.datasetFromCoordinates()
-        cls.launchProtocol(cls.protDataset)
-        cls.protTrain = cls.newProtocol(ApbcProtTrain, useGpu=False, epochs=1)
-        cls.link(cls.protTrain, "inputDataset", cls.protDataset, "outputDataset")
-        cls.launchProtocol(cls.protTrain)
-        cls.model = cls.protTrain.outputModel
-
-    def newPick(self, protMics=None, **values):
-        protocol = self.newProtocol(ApbcProtPick, useGpu=False, **values)
-        self.link(protocol, "inputMicrographs", protMics or self.protMics, "outputMicrographs")
-        self.link(protocol, "inputModel", self.protTrain, "outputModel")
-        return protocol
 
     # ------------------------------ models -------------------------------------
     def test_train(self):
@@ -234,14 +217,6 @@ class TestModelProtocols(ProtocolTest):
         # All micrographs trained the model, so nothing is left to compare.
         self.link(evaluate, "excludeModel", self.protTrain, "outputModel")
         self.assertIn("all trained the model", self.launchRed(self.proj.copyProtocol(evaluate)))
-
-    def evaluate(self, picks):
-        """Score the output of a protocol against the good coordinates."""
-        protocol = self.newProtocol(ApbcProtEvaluate, particleDiameter=common.DIAMETER)
-        self.link(protocol, "inputCoordinates", picks, "outputCoordinates")
-        self.link(protocol, "referenceCoordinates", self.protCoords["good"], "outputCoordinates")
-        self.launchProtocol(protocol)
-        return protocol
 
     def test_evaluate_picks_without_scores(self):
         half = {stem: rows[:12] for stem, rows in self.points["good"].items()}

@@ -5,42 +5,18 @@ they show is drawn by functions that know no window, so that the same can be wri
 without a screen (`scipion3 python -m apbc_scipion.picture`).
 """
 
-import os
+import time
 import tkinter as tk
 from tkinter import messagebox, ttk
 
 from matplotlib.backends.backend_tkagg import FigureCanvasTkAgg
 from matplotlib.figure import Figure
 from pyworkflow.gui import Window
-from pyworkflow.viewer import View, Viewer
 
+from apbc_scipion.viewers.viewer_base import NoDisplayError, display_problem
+
+SETTLE_MILLISECONDS, SLICE_SECONDS = 200, 0.04
 INK, PALE, ERROR = "#1b1f24", "#5c6670", "#b3261e"
-
-
-class NoDisplayError(Exception):
-    """There is no screen to open a window on."""
-
-
-def display_problem():
-    """Tell in a sentence why no window can be opened, or return None.
-
-    Returns
-    -------
-    str or None
-    """
-    name = os.environ.get("DISPLAY")
-    remedy = (
-        "log in with 'ssh -X', or write a picture instead: "
-        "scipion3 python -m apbc_scipion.picture --help"
-    )
-    if not name:
-        return "There is no display (DISPLAY is not set): %s." % remedy
-    try:
-        root = tk.Tk()
-    except tk.TclError as error:
-        return "The display %s cannot be opened (%s): %s." % (name, error, remedy)
-    root.destroy()
-    return None
 
 
 class ApbcWindow(Window):
@@ -60,6 +36,7 @@ class ApbcWindow(Window):
             raise NoDisplayError(problem)
         Window.__init__(self, title, masterWindow=master, minsize=minsize)
         self._timers = {}
+        self._jobs = {}
         self.content = ttk.Frame(self.root)
         self.content.grid(row=0, column=0, sticky="nsew")
         self._status = tk.Label(self.root, anchor="w", fg=PALE, padx=8, pady=3)
@@ -100,6 +77,39 @@ class ApbcWindow(Window):
 
         self._timers[function] = self.root.after(milliseconds, again)
 
+    def later(self, name, function, milliseconds=SETTLE_MILLISECONDS):
+        """Call a function once things have rested; a later call replaces an earlier one."""
+        timer = self._timers.pop(name, None)
+        if timer is not None:
+            self.root.after_cancel(timer)
+
+        def now():
+            self._timers.pop(name, None)
+            function()
+
+        self._timers[name] = self.root.after(milliseconds, now)
+
+    def startJob(self, name, steps):
+        """Do work in slices between the events; a new job of a name ends the old one."""
+        self._jobs[name] = steps
+
+        def go():
+            self._timers.pop("job " + name, None)
+            if self._jobs.get(name) is not steps:
+                return
+            end = time.time() + SLICE_SECONDS
+            for _ in steps:
+                if time.time() > end:
+                    self._timers["job " + name] = self.root.after(5, go)
+                    return
+            self._jobs.pop(name)
+
+        self._timers["job " + name] = self.root.after(5, go)
+
+    def isBusy(self):
+        """Tell whether work goes on in the background."""
+        return bool(self._jobs) or any(isinstance(name, str) for name in self._timers)
+
     def mayClose(self):
         """Tell whether the window may close now; asks where something is not saved."""
         return True
@@ -109,66 +119,16 @@ class ApbcWindow(Window):
         for timer in self._timers.values():
             self.root.after_cancel(timer)
         self._timers.clear()
-        if self.master is not None:
-            self.root.destroy()
-        else:
-            # The hidden root that Scipion's windows make; its end ends the main loop.
-            self.root.master.destroy()
+        hidden = self.root.master
+        self.root.destroy()
+        # Without a main window the windows hang on a hidden root, whose end ends the program.
+        if self.master is None and not any(
+            isinstance(child, tk.Toplevel) for child in hidden.winfo_children()
+        ):
+            hidden.destroy()
 
     def _onClosing(self):
         if self.mayClose():
             if self.master is not None:
                 self.master.getRoot().focus_set()
             self.close()
-
-
-class WindowView(View):
-    """Hands a window to Scipion.
-
-    Parameters
-    ----------
-    window : ApbcWindow
-    """
-
-    def __init__(self, window):
-        self.window = window
-
-    def show(self):
-        """Show the window; other windows go on."""
-        # With a main window its main loop runs already.
-        if self.window.master is None:
-            self.window.show()
-        else:
-            self.window.root.deiconify()
-            self.window.root.focus_set()
-
-
-class ApbcViewer(Viewer):
-    """Base of the plugin's viewers: a window on the screen, or the same as a PNG."""
-
-    def _visualize(self, obj, **kwargs):
-        problem = display_problem()
-        if problem:
-            raise NoDisplayError(problem)
-        return [WindowView(self.makeWindow(obj))]
-
-    def makeWindow(self, obj):
-        """Make the window that shows an object or a protocol.
-
-        Returns
-        -------
-        ApbcWindow
-        """
-        raise NotImplementedError
-
-    def writePicture(self, obj, path, **options):
-        """Write what the window would show as a PNG; needs no screen.
-
-        Parameters
-        ----------
-        obj : Protocol or EMObject
-        path : str
-        **options
-            As the viewer's `PICTURE_OPTIONS` names them.
-        """
-        raise NotImplementedError

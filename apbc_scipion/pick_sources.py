@@ -1,0 +1,394 @@
+"""Where a viewer, or the protocol that makes coordinates of them, finds picks and their scores.
+
+A source knows micrographs by their label (see `apbc_scipion.convert`) and gives picks as arrays
+with the columns x, y (pixels of the micrograph) and score (NaN for none). It reads what a run has
+written so far, so that a window can follow a run.
+"""
+
+import os
+import sqlite3
+
+import numpy as np
+from pwem.objects import SetOfCoordinates, SetOfParticles
+
+from apbc_scipion import convert
+from apbc_scipion.constants import SCORE
+
+# Columns in which pickers keep their score; ours first, the only one that is a probability.
+SCORE_COLUMNS = (SCORE, "_topazScore", "_rlnAutopickFigureOfMerit", "_xmipp_zScoreDeepLearning1")
+NO_PICKS = np.empty((0, 3))
+
+
+class SourceError(ValueError):
+    """There is nothing to show; the message says why."""
+
+
+def read_columns(items, labels):
+    """Read columns of a set from its file, without making an object a row.
+
+    Parameters
+    ----------
+    items : pyworkflow.object.Set
+    labels : iterable of str
+        Such as ``"_x"`` or ``"_coordinate._x"``; those that the set does not have are left out.
+
+    Returns
+    -------
+    dict of str to list
+    """
+    path = os.path.abspath(items.getFileName())
+    prefix = (items.getPrefix() or "").strip()
+    prefix += "_" if prefix and not prefix.endswith("_") else ""
+    connection = sqlite3.connect("file:%s?mode=ro" % path.replace("?", "%3f"), uri=True)
+    try:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        if prefix + "Classes" not in tables:
+            return {}  # a set that never held anything
+        known = dict(
+            connection.execute("SELECT label_property, column_name FROM %sClasses" % prefix)
+        )
+        wanted = [label for label in labels if label in known]
+        if not wanted:
+            return {}
+        rows = connection.execute(
+            "SELECT %s FROM %sObjects ORDER BY id"
+            % (", ".join(known[label] for label in wanted), prefix)
+        ).fetchall()
+    finally:
+        connection.close()
+    columns = list(zip(*rows)) if rows else [()] * len(wanted)
+    return dict(zip(wanted, columns))
+
+
+class PickSource:
+    """Picks of a run or a set.
+
+    Attributes
+    ----------
+    title : str
+    micrographs : dict of str to Micrograph
+        By label.
+    pixelSize : float
+        Å per pixel of the micrographs.
+    diameter : float
+        Particle diameter in Å; of an unknown one 2/3 of the box.
+    boxSize : int
+        Pixels.
+    threshold : float or None
+        That of the run; None where picks have no scores.
+    suggested : float or None
+        The model's own, which promises the best F1.
+    calibrated : bool
+        Whether scores are probabilities.
+    edge : float
+        Picks and reference nearer to the border than this, in pixels, do not count.
+    """
+
+    title = ""
+    threshold = None
+    suggested = None
+    calibrated = False
+    edge = 0.0
+
+    def __init__(self, micrographs, diameter, boxSize):
+        self.index = convert.MicrographIndex(micrographs)
+        self.micrographs = {
+            self.index.labels[micId]: mic for micId, mic in self.index.micrographs.items()
+        }
+        if not self.micrographs:
+            raise SourceError("The set of micrographs is empty: there is nothing to show.")
+        self.pixelSize = self.index.pixelSize
+        self.boxSize = boxSize or 0
+        self.diameter = diameter or (boxSize or 100) * self.pixelSize / 1.5
+
+    def getLabels(self):
+        """Labels of the micrographs that are picked, in their order."""
+        raise NotImplementedError
+
+    def getPicks(self, label):
+        """Give the picks of a micrograph, shape (n, 3)."""
+        raise NotImplementedError
+
+    def getScoreMap(self, label):
+        """Path of the score map of a micrograph, or None."""
+        return None
+
+    def getReference(self, label):
+        """Known particles of a micrograph, shape (n, 2), or None where nothing is known."""
+        return None
+
+    def hasReference(self):
+        """Tell whether there is a reference."""
+        return False
+
+    def isRunning(self):
+        """Tell whether more may come."""
+        return False
+
+    def getPath(self, label):
+        """Path of a micrograph's file, whether it is there or not."""
+        return self.micrographs[label].getFileName()
+
+
+class CandidateSource(PickSource):
+    """Every candidate of a run of *pick particles*, those below its threshold too.
+
+    Parameters
+    ----------
+    protocol : ApbcProtPick
+    """
+
+    calibrated = True
+
+    def __init__(self, protocol):
+        model = protocol.inputModel.get()
+        PickSource.__init__(
+            self, protocol.getInputMicrographs(), model.getDiameter(), protocol._getBoxSize()
+        )
+        self.protocol = protocol
+        self.title = protocol.getObjLabel() or protocol.getClassLabel()
+        self.threshold = protocol.getThreshold()
+        self.suggested = model.getThreshold()
+        self._folder = protocol._getExtraPath("candidates")
+
+    def getLabels(self):
+        """Labels of the micrographs that are picked so far."""
+        there = set(os.listdir(self._folder)) if os.path.isdir(self._folder) else set()
+        return [label for label in self.micrographs if label + ".csv" in there]
+
+    def getPicks(self, label):
+        """Candidates of a micrograph."""
+        picks = convert.read_picks(os.path.join(self._folder, label + ".csv"))
+        return np.array(picks, float).reshape(-1, 3)
+
+    def getScoreMap(self, label):
+        """Path of the score map, if the run wrote it."""
+        path = self.protocol._getExtraPath("maps", label + ".png")
+        return path if os.path.exists(path) else None
+
+    def isRunning(self):
+        """Tell whether the run goes on."""
+        return self.protocol.isActive()
+
+
+class SetSource(PickSource):
+    """Coordinates, or particles with coordinates, of any program.
+
+    Parameters
+    ----------
+    items : list of SetOfCoordinates or of SetOfParticles
+        Read together, such as true and false particles.
+    micrographs : SetOfMicrographs, optional
+        Default: those of the first set.
+    diameter : float, optional
+        Å.
+    """
+
+    def __init__(self, items, micrographs=None, diameter=None):
+        first = items[0]
+        micrographs = micrographs if micrographs is not None else micrographs_of(first)
+        if micrographs is None:
+            raise SourceError(
+                "The micrographs of the %s are not known, so there is nothing to draw picks on."
+                % ("coordinates" if isinstance(first, SetOfCoordinates) else "particles")
+            )
+        rate = micrographs.getSamplingRate()
+        if isinstance(first, SetOfCoordinates):
+            scale, box = 1.0, first.getBoxSize()
+        else:
+            scale = first.getSamplingRate() / rate
+            dimensions = first.getDim()
+            box = int(dimensions[0] * scale) if dimensions else 0
+        PickSource.__init__(self, micrographs, diameter, box)
+        self.items = items
+        self.scale = scale
+        self.title = first.getObjLabel() or str(first)
+        self._rows = self._read()
+
+    def _read(self):
+        """Rows by label."""
+        rows = {}
+        prefix = "" if isinstance(self.items[0], SetOfCoordinates) else "_coordinate."
+        names = [prefix + name for name in ("_micId", "_micName", "_x", "_y")]
+        for items in self.items:
+            columns = read_columns(items, names + list(SCORE_COLUMNS))
+            if not columns:
+                continue
+            xs = columns.get(names[2], ())
+            scores = next((columns[name] for name in SCORE_COLUMNS if name in columns), None)
+            self.calibrated = SCORE in columns
+            micIds = columns.get(names[0]) or [None] * len(xs)
+            micNames = columns.get(names[1]) or [None] * len(xs)
+            place = _Place()
+            for i, (micId, micName) in enumerate(zip(micIds, micNames)):
+                place.micId, place.micName = micId, micName
+                found = self.index.find(place)
+                if found is None:
+                    continue
+                score = scores[i] if scores is not None else None
+                rows.setdefault(self.index.labels[found], []).append(
+                    (
+                        xs[i] * self.scale,
+                        columns[names[3]][i] * self.scale,
+                        float("nan") if score is None else score,
+                    )
+                )
+        rows = {label: np.array(found, float) for label, found in rows.items()}
+        known = [found[:, 2] for found in rows.values() if np.isfinite(found[:, 2]).all()]
+        if known and len(known) == len(rows):
+            self.threshold = min(float(scores.min()) for scores in known)
+        return rows
+
+    def getLabels(self):
+        """Labels of the micrographs; with picks, if any has some."""
+        return [label for label in self.micrographs if label in self._rows] or list(
+            self.micrographs
+        )
+
+    def getPicks(self, label):
+        """Give the picks of a micrograph."""
+        return self._rows.get(label, NO_PICKS)
+
+
+class ReferenceSource(PickSource):
+    """Picks beside their reference, of a run of *evaluate picks*.
+
+    Every candidate is shown if *pick particles* made the picks, else those of the set.
+
+    Parameters
+    ----------
+    protocol : ApbcProtEvaluate
+    picks : PickSource
+    """
+
+    def __init__(self, protocol, picks):
+        self.protocol = protocol
+        self.picks = picks
+        self.micrographs, self.index = picks.micrographs, picks.index
+        self.pixelSize, self.boxSize = picks.pixelSize, picks.boxSize
+        self.diameter = protocol.particleDiameter.get()
+        self.threshold, self.suggested = picks.threshold, picks.suggested
+        self.calibrated = picks.calibrated
+        self.edge = protocol.edge.get() / self.pixelSize
+        self.title = protocol.getObjLabel() or protocol.getClassLabel()
+        self._folder = protocol._getExtraPath("reference")
+
+    def getLabels(self):
+        """Labels of the micrographs that are compared."""
+        there = set(os.listdir(self._folder)) if os.path.isdir(self._folder) else set()
+        labels = [label for label in self.micrographs if label + ".csv" in there]
+        if not labels:
+            raise SourceError("The run has compared nothing yet: there is nothing to show.")
+        return labels
+
+    def getPicks(self, label):
+        """Give the picks of a micrograph."""
+        return self.picks.getPicks(label)
+
+    def getScoreMap(self, label):
+        """Path of the score map, or None."""
+        return self.picks.getScoreMap(label)
+
+    def getReference(self, label):
+        """Give the reference particles of a micrograph."""
+        path = os.path.join(self._folder, label + ".csv")
+        return np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2).reshape(-1, 2)
+
+    def hasReference(self):
+        """Tell that there is one."""
+        return True
+
+
+class _Place:
+    """What `MicrographIndex.find` asks of a coordinate."""
+
+    micId = micName = None
+
+    def getMicId(self):
+        return self.micId
+
+    def getMicName(self):
+        return self.micName
+
+
+def micrographs_of(items):
+    """Micrographs on which coordinates or particles were picked, or None."""
+    coordinates = items.getCoordinates() if isinstance(items, SetOfParticles) else items
+    return coordinates.getMicrographs() if coordinates is not None else None
+
+
+def producer_of(items, project):
+    """Protocol that made an output, or None."""
+    parent = items.getObjParentId()
+    if parent is None or project is None:
+        return None
+    return project.getProtocol(parent, fromRuns=True)
+
+
+def source_of(obj, project):
+    """Find the picks behind a protocol or an output of one.
+
+    Parameters
+    ----------
+    obj : Protocol, SetOfCoordinates or SetOfParticles
+    project : pyworkflow.project.Project
+
+    Returns
+    -------
+    PickSource
+
+    Raises
+    ------
+    SourceError
+        If there is nothing to show.
+    """
+    from apbc_scipion.protocols import ApbcProtEvaluate, ApbcProtPick, ApbcProtScreen
+
+    if isinstance(obj, ApbcProtPick):
+        return CandidateSource(obj)
+    if isinstance(obj, ApbcProtEvaluate):
+        picks = obj.inputCoordinates.get()
+        maker = producer_of(picks, project)
+        inner = CandidateSource(maker) if isinstance(maker, ApbcProtPick) else SetSource([picks])
+        return ReferenceSource(obj, inner)
+    if isinstance(obj, ApbcProtScreen):
+        sets = [items for _, items in obj.iterOutputAttributes(SetOfParticles)]
+        if not sets:
+            raise SourceError("The particles are not screened yet: there is nothing to show.")
+        if not sets[0].getFirstItem().hasCoordinate():
+            raise SourceError(
+                "The particles have no coordinates, so there is nothing to draw on micrographs."
+            )
+        source = SetSource(sets, obj._getMicrographs(), obj.inputModel.get().getDiameter())
+        source.threshold, source.suggested = (
+            obj.getThreshold(),
+            obj.inputModel.get().getThreshold(),
+        )
+        return source
+    if isinstance(obj, (SetOfCoordinates, SetOfParticles)):
+        maker = producer_of(obj, project)
+        if isinstance(maker, (ApbcProtPick, ApbcProtScreen)):
+            return source_of(maker, project)
+        return SetSource([obj])
+    for _, items in obj.iterOutputAttributes(SetOfCoordinates):
+        return source_of(items, project)
+    raise SourceError("The run has no coordinates yet: there is nothing to show.")
+
+
+def erased_mask(picks, erased):
+    """Tell which picks were erased.
+
+    Parameters
+    ----------
+    picks : ndarray, shape (n, 3)
+    erased : list of (float, float)
+        Their positions.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+    """
+    mask = np.zeros(len(picks), bool)
+    for x, y in erased:
+        mask |= (np.abs(picks[:, 0] - x) < 1e-3) & (np.abs(picks[:, 1] - y) < 1e-3)
+    return mask

@@ -1,0 +1,322 @@
+"""The picks viewer on a real project's outputs, driven by real events under Xvfb."""
+
+import os
+import time
+from unittest import mock
+
+import numpy as np
+import pyworkflow
+from PIL import Image
+from pwem.objects import SetOfCoordinates
+
+from apbc_scipion.constants import SCORE
+from apbc_scipion.pick_sources import SourceError, source_of
+from apbc_scipion.protocols import ApbcProtCreateCoordinates, ApbcProtScreen
+from apbc_scipion.protocols.protocol_screen import MICROGRAPHS
+from apbc_scipion.tests import common, screen
+from apbc_scipion.tests.project import ModelTest
+from apbc_scipion.viewers import ApbcPicksViewer, ZApbcCoordinatesViewer
+from apbc_scipion.viewers.viewer_base import NoDisplayError
+
+
+class TestPicksViewer(ModelTest):
+    """One run of picking, looked at from all sides."""
+
+    @classmethod
+    def setUpClass(cls):
+        screen.need_screen()
+        super().setUpClass()
+        cls.protPick = cls.newPick(threshold=0.5, objLabel="pick")
+        cls.launchProtocol(cls.protPick)
+
+    def viewer(self, obj, protocol=None):
+        """First viewer that Scipion offers for an object."""
+        found = pyworkflow.Config.getDomain().findViewers(obj, "tkinter")
+        return found[0](project=self.proj, protocol=protocol or obj)
+
+    def open(self, obj):
+        """Open the window of a protocol or an output, and let it come to rest."""
+        return self.show(self.viewer(obj).makeWindow(obj))
+
+    def show(self, window):
+        """Put a window on the screen."""
+        self.addCleanup(window.close)
+        window.root.deiconify()
+        screen.pump(window, until=lambda: window.root.winfo_viewable() and not window.isBusy())
+        window.root.focus_force()
+        screen.pump(window)
+        return window
+
+    def rest(self, window):
+        screen.pump(window, until=lambda: not window.isBusy())
+
+    def click(self, window, x, y, button=1):
+        """Click on a place of the micrograph, in its pixels."""
+        widget = window.canvas.get_tk_widget()
+        across, up = window.axes.transData.transform((x, y))
+        place = {"x": round(across), "y": round(widget.winfo_height() - up)}
+        widget.event_generate("<Motion>", **place)
+        widget.event_generate("<ButtonPress-%d>" % button, **place)
+        widget.event_generate("<ButtonRelease-%d>" % button, **place)
+        screen.pump(window)
+
+    def key(self, window, key):
+        window.canvas.get_tk_widget().focus_force()
+        screen.pump(window)
+        window.canvas.get_tk_widget().event_generate(key)
+        screen.pump(window)
+
+    # ------------------------------------------------------------------------------
+    def test_threshold_counts_and_new_coordinates(self):
+        window = self.open(self.protPick)
+        source = source_of(self.protPick, self.proj)
+        every = np.concatenate([source.getPicks(label) for label in source.getLabels()])
+        self.assertEqual(window.review.count(), ((every[:, 2] >= 0.5).sum(), len(every)))
+
+        # A click in the histogram sets the threshold.
+        panel = window.threshold
+        widget = panel.figure.canvas.get_tk_widget()
+        across, up = panel.axes.transData.transform((0.3, 1))
+        widget.event_generate(
+            "<ButtonPress-1>", x=round(across), y=round(widget.winfo_height() - up)
+        )
+        self.rest(window)
+        self.assertAlmostEqual(window.review.threshold, 0.3, delta=0.01)
+        self.key(window, "<plus>")
+        self.assertAlmostEqual(window.review.threshold, 0.31, delta=0.011)
+        panel.setThreshold(0.3)
+        kept = int((every[:, 2] >= 0.3).sum())
+        self.assertEqual(window.review.count()[0], kept)
+        here = source.getPicks(window.getLabel())
+        text = window._counts.cget("text")
+        self.assertIn("This micrograph: %d of %d" % ((here[:, 2] >= 0.3).sum(), len(here)), text)
+        self.assertIn("Whole set: %d of %d on 5 micrographs" % (kept, len(every)), text)
+
+        before = {run.getObjId() for run in self.proj.getRuns()}
+        window._createButton.invoke()
+        screen.pump(window, until=lambda: not window.isCreating(), seconds=90)
+        self.assertIn("Created %d coordinates" % kept, window.getStatus())
+        (made,) = [run for run in self.proj.getRuns(refresh=True) if run.getObjId() not in before]
+        self.assertIsInstance(made, ApbcProtCreateCoordinates)
+        path = self.proj.getPath(made.outputCoordinates.getFileName())
+        coordinates = SetOfCoordinates(filename=path)
+        coordinates.loadAllProperties()
+        self.assertEqual(coordinates.getSize(), kept)
+        self.assertGreaterEqual(min(getattr(item, SCORE).get() for item in coordinates), 0.3)
+        self.assertEqual(coordinates.getBoxSize(), self.protPick.boxSize.get())
+        # What was made can be looked at in turn, and thresholded further.
+        again = self.open(made)
+        self.assertEqual(again.review.count(), (kept, kept))
+
+    def test_keys_go_through_micrographs_and_views(self):
+        window = self.open(self.protPick)
+        labels = window.review.labels
+        self.assertEqual(labels, ["mic_%02d" % i for i in range(5)])
+        self.key(window, "<Right>")
+        self.assertEqual(window.getLabel(), labels[1])
+        self.key(window, "<Left>")
+        self.key(window, "<Left>")
+        self.assertEqual(window.getLabel(), labels[0])
+        self.assertEqual(window._view.get(), "both")
+        self.key(window, "t")
+        self.assertEqual(window._view.get(), "accepted")
+        drawn = sum(len(artist.get_offsets()) for artist in window._painter.getArtists())
+        self.assertEqual(drawn, 2 * len(window.review.getSelection(labels[0]).accepted))
+        self.key(window, "m")
+        self.assertTrue(window._withMap.get())
+        self.assertEqual(len(window.axes.images), 2)
+
+    def test_zoom_reads_the_part_that_is_shown(self):
+        window = self.open(self.protPick)
+        widget = window.canvas.get_tk_widget()
+        across, up = window.axes.transData.transform((100, 50))
+        for _ in range(8):
+            widget.event_generate(
+                "<Button-4>", x=round(across), y=round(widget.winfo_height() - up)
+            )
+        self.rest(window)
+        left, right = window.axes.get_xlim()
+        self.assertLess(right - left, 0.3 * 320)
+        self.assertTrue(left < 100 < right)
+        self.assertLess(window._shown.image.shape[1], 320)
+        self.key(window, "0")
+        self.assertEqual(window.axes.get_xlim(), (-0.5, 319.5))
+
+    def test_picks_by_hand_are_saved_with_the_scores_of_the_others(self):
+        window = self.open(self.protPick)
+        label = window.getLabel()
+        accepted = window.review.getSelection(label).accepted
+        victim = accepted[0]
+        self.key(window, "e")
+        self.click(window, victim[0], victim[1])
+        self.assertEqual(len(window.review.getSelection(label).accepted), len(accepted) - 1)
+        self.key(window, "a")
+        self.click(window, 160, 192)
+        added = window.review.getAdded(label)
+        np.testing.assert_allclose(added[0, :2], (160, 192), atol=1.5)
+        self.assertTrue(0 <= added[0, 2] <= 1, "the score map gives the score")
+        self.click(window, 60, 60)
+        self.key(window, "<Control-z>")
+        self.assertEqual(len(window.review.getAdded(label)), 1)
+        with mock.patch.object(window, "ask", return_value=False) as asked:
+            self.assertFalse(window.mayClose())
+            asked.assert_called_once()
+        kept = window.review.count()[0]
+        window._createButton.invoke()
+        screen.pump(window, until=lambda: not window.isCreating(), seconds=90)
+        self.assertIn("Created %d" % kept, window.getStatus())
+        self.assertTrue(window.mayClose(), "what is saved need not be asked for")
+        made = [
+            run
+            for run in self.proj.getRuns(refresh=True)
+            if isinstance(run, ApbcProtCreateCoordinates)
+        ][-1]
+        self.assertIn("By hand: 1 added, 1 erased", made.summary())
+        rows = {
+            tuple(item.getPosition()): getattr(item, SCORE).get()
+            for item in made.outputCoordinates.iterItems()
+            if item.getMicName() == "mic_00.mrc"
+        }
+        self.assertNotIn(tuple(np.floor(victim[:2] + 0.5).astype(int)), rows)
+        place = tuple(np.floor(added[0, :2] + 0.5).astype(int))
+        self.assertAlmostEqual(rows[place], added[0, 2], places=5)
+        for x, y, score in accepted[1:]:
+            self.assertAlmostEqual(rows[int(x + 0.5), int(y + 0.5)], score, places=5)
+
+    def test_evaluation_shows_hits_and_misses(self):
+        evaluate = self.evaluate(self.protPick)
+        window = self.open(evaluate)
+        self.assertTrue(window._compare.get())
+        window.threshold.setThreshold(0.5)
+        self.rest(window)
+        self.assertAlmostEqual(window._compared[0], evaluate.precision.get(), places=3)
+        self.assertAlmostEqual(window._compared[1], evaluate.recall.get(), places=3)
+        selection = window.review.getSelection(window.getLabel())
+        colours = [tuple(artist.get_edgecolor()[0][:3]) for artist in window._painter.getArtists()]
+        self.assertEqual(
+            len(set(colours)),
+            1
+            + (len(selection.hits) > 0)
+            + (len(selection.false) > 0)
+            + (len(selection.missed) > 0),
+        )
+        window.threshold.setThreshold(0.99)
+        self.rest(window)
+        self.assertLess(window._compared[1], evaluate.recall.get())
+
+    def test_screened_particles(self):
+        particles = common.import_particles(
+            self,
+            common.crop_particles(self.protMics, self.points["good"], self.path("p.sqlite")),
+            "particles",
+        )
+        screened = self.newProtocol(ApbcProtScreen, useGpu=False, threshold=0.5, source=MICROGRAPHS)
+        self.link(screened, "inputMicrographs", self.protMics, "outputMicrographs")
+        self.link(screened, "inputParticles", particles, "outputParticles")
+        self.link(screened, "inputModel", self.protTrain, "outputModel")
+        self.launchProtocol(screened)
+        window = self.open(screened)
+        total = sum(map(len, self.points["good"].values()))
+        true = screened.outputParticlesTrue.getSize()
+        self.assertEqual(window.review.count(), (true, total))
+        self.key(window, "t")
+        picks = window.review.getSelection("mic_00").accepted
+        places = {tuple(place) for place in self.points["good"]["mic_00"]}
+        self.assertTrue({tuple(map(int, pick[:2])) for pick in picks} <= places)
+
+    def test_coordinates_of_another_program_have_no_histogram(self):
+        coordinates = self.protCoords["good"].outputCoordinates
+        found = pyworkflow.Config.getDomain().findViewers(coordinates, "tkinter")
+        self.assertIn(ZApbcCoordinatesViewer, found[1:], "offered, but not first")
+        self.assertNotIn(ApbcPicksViewer, found)
+        viewer = ZApbcCoordinatesViewer(project=self.proj, protocol=self.protCoords["good"])
+        window = self.show(viewer.makeWindow(coordinates))
+        self.assertIsNone(window.threshold)
+        total = sum(map(len, self.points["good"].values()))
+        self.assertEqual(window.review.count(), (total, total))
+        window.review.add("mic_01", 12, 34)
+        before = {run.getObjId() for run in self.proj.getRuns()}
+        window._createButton.invoke()
+        screen.pump(window, until=lambda: not window.isCreating(), seconds=90)
+        (made,) = [run for run in self.proj.getRuns(refresh=True) if run.getObjId() not in before]
+        self.assertEqual(made.outputCoordinates.getSize(), total + 1)
+
+    def test_moved_micrographs_are_told(self):
+        mic = self.protMics.outputMicrographs.getFirstItem()
+        moved = mic.getFileName() + ".moved"
+        os.rename(mic.getFileName(), moved)
+        try:
+            window = self.open(self.protPick)
+            self.assertIn("no micrograph", window.getStatus())
+            self.assertIn("missing", window.axes.texts[0].get_text())
+            self.assertTrue(window._painter.getArtists(), "the picks are drawn all the same")
+            self.key(window, "<Right>")
+            self.assertEqual(len(window.axes.images), 1)
+        finally:
+            os.rename(moved, mic.getFileName())
+
+    def test_no_picks_at_all(self):
+        source = self.protMics
+        empty = source._createSetOfCoordinates(
+            common.pointer(source, "outputMicrographs"), suffix="Empty"
+        )
+        empty.setBoxSize(46)
+        source._defineOutputs(outputCoordinatesEmpty=empty)
+        source._store()
+        self.proj.mapper.commit()
+        viewer = ZApbcCoordinatesViewer(project=self.proj, protocol=source)
+        window = self.show(viewer.makeWindow(empty))
+        self.assertEqual(window.review.count(), (0, 0))
+        self.assertIn("0 picks", window._counts.cget("text"))
+        self.key(window, "<Right>")
+        self.assertEqual(window.getLabel(), "mic_01")
+
+    def test_a_running_protocol_is_followed(self):
+        mics = common.import_micrographs(self, self.path("mics", "*.mrc"), label="again")
+        pick = self.newPick(mics, streamingBatchSize=3)
+        self.proj.launchProtocol(pick, wait=False)
+        try:
+            candidates = pick._getExtraPath("candidates")
+            end = time.time() + 120
+            while time.time() < end and not (os.path.isdir(candidates) and os.listdir(candidates)):
+                time.sleep(0.1)
+            self.proj._updateProtocol(pick)
+            window = self.open(pick)
+            first = len(window.review.labels)
+            self.assertLess(first, 5, "the run is over already: nothing was followed")
+            if first:
+                self.assertIn("The run goes on", window._counts.cget("text"))
+            screen.pump(window, until=lambda: len(window.review.labels) == 5, seconds=150)
+            self.rest(window)
+            self.assertEqual(window._choice.cget("values")[-1], "mic_04")
+        finally:
+            end = time.time() + 120
+            while pick.isActive() and time.time() < end:
+                time.sleep(0.5)
+                self.proj._updateProtocol(pick)
+
+    def test_pictures_need_no_screen(self):
+        path = self.path("picks.png")
+        with mock.patch.dict(os.environ):
+            os.environ.pop("DISPLAY")
+            viewer = self.viewer(self.protPick)
+            viewer.writePicture(self.protPick, path, micrograph="mic_02", threshold=0.4)
+            with self.assertRaises(NoDisplayError) as caught:
+                viewer.visualize(self.protPick)
+        self.assertIn("apbc_scipion.picture", str(caught.exception))
+        with Image.open(path) as picture:
+            self.assertGreater(np.asarray(picture.convert("L")).std(), 20)
+        with self.assertRaises(SourceError) as caught:
+            viewer.writePicture(self.protPick, path, micrograph="nowhere")
+        self.assertIn("mic_00", str(caught.exception))
+
+    def test_create_coordinates_refuses_what_cannot_be(self):
+        protocol = self.newProtocol(ApbcProtCreateCoordinates, threshold=1.5)
+        self.link(protocol, "inputPicks", self.protPick, "outputCoordinates")
+        self.assertIn("between 0 and 1", " ".join(protocol.validate()))
+        protocol.threshold.set(-1)
+        protocol.editsFile.set("gone.json")
+        self.assertIn("gone.json", " ".join(protocol.validate()))
+        other = self.newProtocol(ApbcProtCreateCoordinates, threshold=0.5)
+        self.link(other, "inputPicks", self.protCoords["good"], "outputCoordinates")
+        self.assertIn("no scores", " ".join(other.validate()))

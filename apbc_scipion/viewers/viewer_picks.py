@@ -1,0 +1,148 @@
+"""Viewer of picks: the window on a screen, or a picture without one."""
+
+import os
+import uuid
+
+from pwem.objects import SetOfCoordinates
+from pyworkflow.object import Pointer
+from pyworkflow.protocol import Protocol
+
+from apbc_scipion import convert
+from apbc_scipion.constants import SCORE
+from apbc_scipion.pick_sources import producer_of, source_of
+from apbc_scipion.protocols import (
+    ApbcProtCreateCoordinates,
+    ApbcProtEvaluate,
+    ApbcProtPick,
+    ApbcProtScreen,
+)
+from apbc_scipion.viewers.viewer_base import ApbcViewer
+
+THUMBNAILS, EDITS = "apbc_thumbnails", "apbc_edits"
+
+
+class ApbcPicksViewer(ApbcViewer):
+    """Shows picks with their scores, and makes coordinates of them."""
+
+    _name = "apbc picks viewer"
+    _targets = [
+        ApbcProtPick,
+        ApbcProtScreen,
+        ApbcProtEvaluate,
+        ApbcProtCreateCoordinates,
+        SetOfCoordinates,
+    ]
+
+    @classmethod
+    def can_handle_this_instance(cls, instance):
+        """Tell whether this viewer should be the first choice: for sets with scores of apbc."""
+        if isinstance(instance, SetOfCoordinates):
+            first = instance.getFirstItem()
+            return first is not None and hasattr(first, SCORE)
+        return True
+
+    def makeReview(self, obj):
+        """Collect what the viewer shows.
+
+        Returns
+        -------
+        PicksReview
+        """
+        from apbc_scipion.viewers.picks_review import PicksReview
+
+        return PicksReview(source_of(obj, self._project), self._project.getTmpPath(THUMBNAILS))
+
+    def makeWindow(self, obj):
+        """Make the window.
+
+        Returns
+        -------
+        PicksWindow
+        """
+        from apbc_scipion.viewers.picks_window import PicksWindow
+
+        output = self._getOutput(obj)
+        return PicksWindow(
+            self.makeReview(obj),
+            self.formWindow,
+            create=(lambda *told: self._create(output, *told)) if output is not None else None,
+            progress=self._getProgress,
+        )
+
+    def writePicture(self, obj, path, micrograph=None, threshold=None, view="both"):
+        """Write a micrograph with its picks and the histogram of the scores as a PNG.
+
+        Parameters
+        ----------
+        obj : Protocol or SetOfCoordinates
+        path : str
+        micrograph : str, optional
+            Its name; default: the first.
+        threshold : float, optional
+            Default: that of the run.
+        view : str
+            ``accepted``, ``rejected`` or ``both``.
+        """
+        from apbc_scipion.viewers.picks_picture import write_picks_picture
+
+        write_picks_picture(self.makeReview(obj), path, micrograph, threshold, view)
+
+    # ------------------------- new coordinates -----------------------------------
+    def _getOutput(self, obj):
+        """Pointer to the set that new coordinates are made of, or None while there is none."""
+        if isinstance(obj, ApbcProtEvaluate):
+            return obj.inputCoordinates
+        if isinstance(obj, Protocol):
+            for name, _ in obj.iterOutputAttributes():
+                if name.startswith(("outputCoordinates", "outputParticles")):
+                    return Pointer(obj, extended=name)
+            return None
+        maker = producer_of(obj, self._project)
+        for name, output in maker.iterOutputAttributes():
+            if output.getObjId() == obj.getObjId():
+                return Pointer(maker, extended=name)
+        return None
+
+    def _create(self, pointer, threshold, edits):
+        """Launch the protocol that makes the coordinates.
+
+        Returns
+        -------
+        ApbcProtCreateCoordinates
+        """
+        protocol = self._project.newProtocol(ApbcProtCreateCoordinates)
+        protocol.inputPicks.copy(pointer)
+        protocol.threshold.set(-1 if threshold is None else threshold)
+        if any(edits.values()):
+            folder = self._project.getPath("Uploads", EDITS)
+            os.makedirs(folder, exist_ok=True)
+            path = os.path.join(folder, "%s.json" % uuid.uuid4().hex)
+            convert.write_json(path, edits)
+            protocol.editsFile.set(os.path.relpath(path, self._project.getPath()))
+        label = "coordinates of %s" % (pointer.getObjValue().getObjLabel() or "picks")
+        protocol.setObjLabel(label if threshold is None else "%s at %0.2f" % (label, threshold))
+        self._project.launchProtocol(protocol)
+        return protocol
+
+    def _getProgress(self, protocol):
+        """Tell how far a creation is: a sentence, whether it has ended, whether it went well."""
+        self._project._updateProtocol(protocol)
+        name = protocol.getObjLabel()
+        if protocol.isFinished():
+            coordinates = protocol.outputCoordinates
+            return "Created %d coordinates: '%s'" % (coordinates.getSize(), name), True, True
+        if protocol.isFailed() or protocol.isAborted():
+            return "'%s' failed: %s" % (name, protocol.getErrorMessage()), True, False
+        return "Creating '%s' ..." % name, False, False
+
+
+class ApbcCoordinatesViewer(ApbcPicksViewer):
+    """The same for coordinates of other programs: offered after their own viewers."""
+
+    _name = "apbc picks viewer (any coordinates)"
+    _targets = [SetOfCoordinates]
+
+    @classmethod
+    def can_handle_this_instance(cls, instance):
+        """Tell whether the other viewer does not show it already."""
+        return not ApbcPicksViewer.can_handle_this_instance(instance)
