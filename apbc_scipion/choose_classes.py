@@ -34,8 +34,8 @@ particles beside the middle). Grey values count from the median outside the circ
 
 Where nobody can be asked (`unattended`), a training still needs examples of both kinds:
 
-9. If no class is good, those that are not crowded and have at least `GOOD_CONTRAST` of the best
-   contrast are; and crowded classes are bad where the averages are blobs.
+9. If no class is good, contrast decides: of the best, `GOOD_CONTRAST` makes a class good that is
+   not crowded, and less than `BAD_CONTRAST` makes it bad; crowded classes are bad.
 10. If the bad classes hold fewer than `ENOUGH_BAD` particles, those of the lowest contrast that are
     not good join them, small ones too, until they do.
 """
@@ -54,7 +54,7 @@ CROWDED = 0.8
 LEAST_CONTRAST = 1.4
 ENOUGH_DETAIL = 0.1
 GOOD_DETAIL, DOUBTFUL_DETAIL, BAD_DETAIL = 0.6, 0.5, 0.3
-GOOD_CONTRAST = 0.6
+GOOD_CONTRAST, BAD_CONTRAST = 0.6, 0.45
 ENOUGH_BAD = 40
 
 GOOD, BAD, LEFT_OUT = "good", "bad", "left out"
@@ -213,7 +213,7 @@ def _force(descriptions, told, words, reasons):
             if item in alone and item.contrast >= GOOD_CONTRAST * best:
                 words[item.classId] = GOOD
                 reasons[item.classId] += "; taken, as no class is better"
-            elif item.crowded and words[item.classId] == LEFT_OUT:
+            elif item.crowded or item.contrast < BAD_CONTRAST * best:
                 words[item.classId] = BAD
     for item in sorted(descriptions, key=lambda item: item.contrast):
         held = sum(other.size for other in descriptions if words[other.classId] == BAD)

@@ -17,8 +17,6 @@ logger = logging.getLogger(__name__)
 # cryoSPARC's and Xmipp's plugins leave nothing beside the average.
 RESOLUTIONS = ("_rlnEstimatedResolution",)
 SCORES = ("_rlnPredictedClassScore", "_rlnClassScore", "_cmScore")
-# Share of the box that the diameter is taken for where nobody gave one.
-BOX_SHARE = 2 / 3
 
 
 class ClassesError(Exception):
@@ -99,21 +97,6 @@ def read_averages(classes):
     for average in averages:
         average.share = average.size / total if total else 0.0
     return averages
-
-
-def guess_diameter(averages):
-    """Diameter in Å to go by where nobody gave one: two thirds of the averages' box.
-
-    Parameters
-    ----------
-    averages : list of ClassAverage
-
-    Returns
-    -------
-    float
-    """
-    first = next(average for average in averages if average.image is not None)
-    return BOX_SHARE * min(first.image.shape) * first.pixelSize
 
 
 def _readImage(representative, stacks):

@@ -164,8 +164,14 @@ class TestRule(unittest.TestCase):
         self.assertEqual([choice.word(n) for n in range(4)], ["good", "good", "left out", "bad"])
 
     def test_9_unattended_takes_the_blobs_of_most_contrast(self):
-        choice = choose(blob(), blob() + noise(0.1), blob() + streak(), unattended=True)
-        self.assertEqual((choice.good, choice.bad), ([1], [3]))
+        choice = choose(
+            blob() + noise(0.04),
+            blob() + noise(0.08),
+            blob() + noise(0.15),
+            blob() + streak(),
+            unattended=True,
+        )
+        self.assertEqual((choice.good, choice.bad), ([1], [3, 4]))
         self.assertEqual(choice.doubt, ALL_BLOBS)
         self.assertIn("taken", choice.reasons[1])
 
