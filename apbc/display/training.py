@@ -6,6 +6,7 @@ values of ``report.json``, ``card.json``, ``crops.json`` and ``state.json`` as J
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
@@ -26,6 +27,7 @@ LABEL_COLOURS = {"good": BLUE, "bad": ORANGE}
 STYLES = ("-", "--", "-.", ":")
 REFIT_PREFIX = "all_"
 MARKED_EPOCHS = 40
+SENTENCE_WIDTH = 46
 GAP = 0.08  # between crops, of their side
 TABLE_ROWS = (
     ("samples", "samples"),
@@ -143,14 +145,14 @@ def draw_reliability(axes: Axes, report: Mapping[str, Any]) -> None:
         axes.annotate(
             str(n),
             (x, y),
-            xytext=(7, -4) if x < 0.9 else (-7, -4),
-            ha="left" if x < 0.9 else "right",
+            xytext=(0, 7 if y < 0.5 else -14),
+            ha="center" if 0.05 < x < 0.95 else "left" if x < 0.5 else "right",
             textcoords="offset points",
             fontsize=8,
             color=PALE,
         )
     axes.legend(frameon=False, fontsize=9, loc="lower right", labelcolor=INK)
-    axes.set(xlim=(0, 1.02), ylim=(0, 1.03))
+    axes.set(xlim=(0, 1.02), ylim=(-0.02, 1.03))
     _style(axes, f"Reliability, {report['part']} labels", "mean score", "share of good labels")
 
 
@@ -245,7 +247,9 @@ def draw_sheet(
         extent=(0, sheet.shape[1], sheet.shape[0], 0),
         interpolation="nearest",
         aspect="equal",
+        zorder=0,
     )
+    axes.set_anchor("N")
     axes.set_xticks([])
     axes.set_yticks(list(names), [name.replace(", ", ",\n") for name in names.values()])
     axes.tick_params(length=0, labelcolor=INK)
@@ -267,13 +271,13 @@ def say(axes: Axes, sentence: str) -> None:
     axes.text(
         0.5,
         0.5,
-        sentence,
+        textwrap.fill(sentence, SENTENCE_WIDTH),
         ha="center",
         va="center",
-        wrap=True,
         color=PALE,
         fontsize=11,
         transform=axes.transAxes,
+        in_layout=False,
     )
 
 

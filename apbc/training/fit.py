@@ -230,6 +230,7 @@ class Checkpoint(keras.callbacks.Callback):
                 "epochs": self._plan.epochs,
                 "seconds_per_epoch": self._seconds_per_epoch(),
                 "epoch": self.epoch,
+                "finished": self.finished,
                 "best_epoch": self.best_epoch,
                 "best": self.best,
                 "history": self.history,

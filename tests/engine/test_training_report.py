@@ -170,5 +170,6 @@ def test_a_running_training_tells_how_far_it_is(demo_dataset, tmp_path, monkeypa
     assert all(s["seconds_per_epoch"] > 0 and len(s["history"]) == s["epoch"] for s in states)
     report = json.loads((tmp_path / "model" / "report.json").read_text())
     assert [fit["name"] for fit in report["fits"]] == ["split_1", "split_2", "all_1", "all_2"]
-    finished = [s for s in states if s["epoch"] == s["epochs"]]
+    finished = [s for s in states if s["finished"]]
+    assert all(s["finished"] == (s["epoch"] == s["epochs"]) for s in states)
     assert [fit["history"] for fit in report["fits"]] == [s["history"] for s in finished]

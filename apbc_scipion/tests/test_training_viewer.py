@@ -1,0 +1,321 @@
+"""The training viewer: windows on a real screen, with real trainings in a real project."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+from pyworkflow import Config
+from pyworkflow.viewer import DESKTOP_TKINTER
+
+from apbc_scipion.protocols import ApbcProtImportModel, ApbcProtTrain
+from apbc_scipion.tests import common, screen
+from apbc_scipion.tests.project import ProtocolTest
+
+EPOCHS = 3
+TRAINING_SECONDS = 300
+
+
+class TrainingViewerTest(ProtocolTest):
+    """A project with a training set, and a window that is closed after each test."""
+
+    @classmethod
+    def setUpClass(cls):
+        screen.need_screen()
+        super().setUpClass()
+        cls.protDataset = cls.datasetFromCoordinates()
+        cls.launchProtocol(cls.protDataset)
+
+    def setUp(self):
+        self.window = None
+
+    def tearDown(self):
+        if self.window is not None:
+            self.window.close()
+
+    @classmethod
+    def newTrain(cls, **values):
+        values.setdefault("epochs", EPOCHS)
+        protocol = cls.newProtocol(ApbcProtTrain, useGpu=False, **values)
+        cls.link(protocol, "inputDataset", cls.protDataset, "outputDataset")
+        return protocol
+
+    def makeViewer(self, obj):
+        found = Config.getDomain().findViewers(obj, DESKTOP_TKINTER)
+        self.assertEqual([viewer.__name__ for viewer in found], ["ApbcTrainingViewer"])
+        return found[0](project=self.proj)
+
+    def open(self, obj):
+        self.window = self.makeViewer(obj).makeWindow(obj)
+        self.window.root.geometry("1100x740+0+0")
+        self.window.root.deiconify()
+        self.pump()
+        return self.window
+
+    def pump(self, until=None, **values):
+        screen.pump(self.window, until, **values)
+
+    def settle(self):
+        """Let the canvas of the tab that was chosen get its size."""
+        end = time.time() + 0.5
+        self.pump(until=lambda: time.time() > end)
+
+    def showTab(self, name):
+        tabs = self.window.tabs
+        tabs.select(next(i for i in tabs.tabs() if tabs.tab(i, "text") == name))
+        self.settle()
+
+    def click(self, figure, axes, x, y):
+        """Click a point of an axes with the mouse."""
+        widget = figure.canvas.get_tk_widget()
+        across, up = axes.transData.transform((x, y))
+        place = {"x": int(across), "y": int(widget.winfo_height() - up)}
+        widget.event_generate("<Motion>", **place)
+        widget.event_generate("<ButtonPress-1>", **place)
+        widget.event_generate("<ButtonRelease-1>", **place)
+
+    def sentences(self, figure):
+        return " ".join(
+            " ".join(text.get_text().split()) for axes in figure.axes for text in axes.texts
+        )
+
+    def lines(self, axes):
+        """Values of the lines that have points, by their colour, as drawn."""
+        return {
+            line.get_color(): np.asarray(line.get_ydata(), float)
+            for line in axes.get_lines()
+            if line.get_linestyle() != "None"
+        }
+
+
+class TestTrainingViewer(TrainingViewerTest):
+    """One finished training, looked at in all ways."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.protTrain = cls.newTrain()
+        cls.launchProtocol(cls.protTrain)
+        cls.model = cls.protTrain.outputModel.getPath()
+        with open(os.path.join(cls.model, "history.csv"), newline="") as handle:
+            cls.history = [
+                {key: float(value) for key, value in row.items()} for row in csv.DictReader(handle)
+            ]
+
+    def test_curves_are_those_of_the_history(self):
+        window = self.open(self.protTrain)
+        self.assertEqual(len(self.history), EPOCHS)
+        for axes, key in zip(window.curves.axes, ("loss", "accuracy")):
+            drawn = list(self.lines(axes).values())
+            np.testing.assert_allclose(drawn[0], [row[key] for row in self.history])
+            np.testing.assert_allclose(drawn[1], [row["val_" + key] for row in self.history])
+            self.assertEqual(len(drawn), 3, "training, validation and refit")
+        self.assertIn("dense network, particle of 120", window.state.cget("text"))
+
+    def test_figures(self):
+        window = self.open(self.protTrain)
+        self.showTab("Figures")
+        table = window.figures.axes[0].tables[0]
+        cells = [cell.get_text().get_text() for cell in table.get_celld().values()]
+        with open(os.path.join(self.model, "card.json")) as handle:
+            card = json.load(handle)
+        self.assertIn("%0.3f" % card["metrics"]["test"]["accuracy"], cells)
+        self.assertIn(str(card["metrics"]["train"]["samples"]), cells)
+        titles = " ".join(axes.get_title(loc="left") for axes in window.figures.axes)
+        for word in ("Precision and recall, test", "Reliability", "Scores, test"):
+            self.assertIn(word, titles)
+        drawn = [line.get_xdata()[0] for line in window.figures.axes[3].get_lines()]
+        self.assertEqual(drawn, [card["threshold"]])
+
+    def test_a_click_on_a_crop_shows_where_it_was(self):
+        window = self.open(self.protTrain.outputModel)
+        self.showTab("Crops")
+        cell = window.cells[3]
+        middle = (cell.left + cell.side / 2.0, cell.top + cell.side / 2.0)
+        self.click(window.sheet, window.sheet.axes[0], *middle)
+        self.pump(until=lambda: window.circles)
+        self.assertEqual(window.selected, 3)
+        crop = window.getCrop()
+        truth = self.points[crop["label"]][crop["micrograph"]]
+        self.assertIn((crop["x"], crop["y"]), truth)
+        for circle in window.circles:
+            self.assertEqual(tuple(circle.center), (crop["x"], crop["y"]))
+            self.assertAlmostEqual(circle.radius, common.DIAMETER / common.PIXEL_SIZE / 2)
+        told = window.told.cget("text")
+        self.assertIn("%s, x %d, y %d px" % (crop["micrograph"], crop["x"], crop["y"]), told)
+        # The micrograph is drawn in its own pixels, so that the circle lies on the particle.
+        image = window.place.axes[0].get_images()[0]
+        self.assertEqual(tuple(image.get_extent()), (-0.5, 319.5, -0.5, 383.5))
+
+    def test_keys_move_among_the_crops(self):
+        window = self.open(self.protTrain)
+        self.showTab("Crops")
+        widget = window.sheet.canvas.get_tk_widget()
+        widget.focus_force()
+        self.pump(until=lambda: window.root.focus_get() is widget)
+        at = []
+        for key in ("<Right>", "<Right>", "<Down>", "<Left>", "<Up>", "<Tab>", "<Shift-Tab>"):
+            widget.event_generate(key)
+            self.pump()
+            cell = window.cells[window.selected]
+            at.append((cell.line, cell.column))
+        self.assertEqual(at, [(0, 0), (0, 1), (1, 1), (1, 0), (0, 0), (0, 1), (0, 0)])
+        window.showRow("bad, scored high")
+        self.assertIsNone(window.selected)
+        shown = [window.record.crops["crops"][cell.crop] for cell in window.cells]
+        self.assertEqual({crop["label"] for crop in shown}, {"bad"})
+        scores = [crop["score"] for crop in shown]
+        self.assertEqual(scores, sorted(scores, reverse=True))
+        closed = []
+        window._onClosing = lambda: closed.append(True)
+        widget.event_generate("<Escape>")
+        self.pump(until=lambda: closed)
+
+    def test_a_micrograph_that_has_gone_is_told(self):
+        window = self.open(self.protTrain)
+        window.select(0)
+        label = window.getCrop()["micrograph"]
+        link = window.source.getMicrograph(label)
+        source = os.readlink(link)
+        os.rename(source, source + ".moved")
+        try:
+            window.select(0)
+            self.pump(until=lambda: "no longer there" in self.sentences(window.place))
+            self.assertIn(label, self.sentences(window.place))
+            self.assertEqual(window.circles, [])
+        finally:
+            os.rename(source + ".moved", source)
+
+    def importModel(self, *without):
+        """Import a copy of the model that lacks some files."""
+        copy = self.path("copy_%d" % len(os.listdir(self.path())))
+        shutil.copytree(self.model, copy)
+        for name in without:
+            os.remove(os.path.join(copy, name))
+        protocol = self.newProtocol(ApbcProtImportModel, modelPath=copy)
+        self.launchProtocol(protocol)
+        return protocol
+
+    def test_an_imported_model_of_an_older_version(self):
+        protocol = self.importModel("report.json", "crops.json", "crops.npz")
+        window = self.open(protocol)
+        drawn = list(self.lines(window.curves.axes[0]).values())
+        np.testing.assert_allclose(drawn[0], [row["loss"] for row in self.history])
+        self.assertEqual(len(window.figures.axes[0].tables), 1)
+        self.assertIn("An older version", self.sentences(window.figures))
+        self.assertIn("An older version", self.sentences(window.sheet))
+        self.assertEqual(window.cells, [])
+        window.tabs.select(2)
+        window.sheet.canvas.get_tk_widget().event_generate("<Right>")
+        self.pump()
+        self.assertIsNone(window.selected)
+
+    def test_an_imported_model_does_not_know_its_micrographs(self):
+        window = self.open(self.importModel())
+        window.select(0)
+        self.pump(until=lambda: "was imported" in self.sentences(window.place))
+
+    def test_damaged_files_are_told(self):
+        protocol = self.importModel("history.csv")
+        folder = protocol.outputModel.getPath()
+        with open(os.path.join(folder, "report.json"), "w") as handle:
+            handle.write('{"part": "te')
+        with open(os.path.join(folder, "crops.npz"), "wb") as handle:
+            handle.write(b"PK no archive")
+        window = self.open(protocol)
+        self.assertIn("report.json of the model cannot be read", self.sentences(window.figures))
+        self.assertIn("crops.npz of the model is damaged", self.sentences(window.sheet))
+        self.assertIn("no history.csv", self.sentences(window.curves))
+
+    def test_pickled_crops_are_refused(self):
+        protocol = self.importModel()
+        path = os.path.join(protocol.outputModel.getPath(), "crops.npz")
+        np.savez(path, pixels=np.array([{"code": 1}], dtype=object))
+        window = self.open(protocol)
+        self.assertIn("crops.npz of the model is damaged", self.sentences(window.sheet))
+
+    def test_a_picture_needs_no_screen(self):
+        path = self.path("training.png")
+        script = (
+            "import sys; from pyworkflow import Config; Config.setDomain('pwem')\n"
+            "from pyworkflow.project import Manager\n"
+            "from apbc_scipion.viewers import ApbcTrainingViewer\n"
+            "assert 'apbc_scipion.viewers.training_figure' not in sys.modules\n"
+            "project = Manager().loadProject(sys.argv[1])\n"
+            "protocol = project.getProtocol(int(sys.argv[2]))\n"
+            "ApbcTrainingViewer(project=project).writePicture(protocol, sys.argv[3])\n"
+        )
+        environ = {key: value for key, value in os.environ.items() if key != "DISPLAY"}
+        environ["PYTHONPATH"] = os.pathsep.join(sys.path)
+        words = [self.proj.getName(), str(self.protTrain.getObjId()), path]
+        subprocess.run([sys.executable, "-c", script, *words], check=True, env=environ)
+        from PIL import Image
+
+        with Image.open(path) as picture:
+            pixels = np.asarray(picture.convert("L"))
+        self.assertGreater(pixels.shape[0], 1500)
+        for third in np.array_split(pixels, 3):
+            self.assertGreater((third < 250).mean(), 0.01)
+
+    def test_saving_where_nothing_can_be_written_is_told(self):
+        window = self.open(self.protTrain)
+        window.savePicture(os.path.join(self.path("mics"), "mic_00.mrc", "a.png"))
+        self.assertIn("was not written", window.getStatus())
+        window.savePicture(self.path("b.png"))
+        self.assertTrue(os.path.exists(self.path("b.png")))
+
+
+class TestTrainingFollowed(TrainingViewerTest):
+    """Trainings that run, fail or are stopped while a window is open."""
+
+    def test_a_running_training_is_followed(self):
+        protocol = self.newTrain(epochs=4, ensemble=2)
+        self.proj.launchProtocol(protocol, wait=False)
+        window = self.open(protocol)
+        lengths, told = [], []
+
+        def finished():
+            values = list(self.lines(window.curves.axes[0]).values())
+            lengths.append(len(values[0]) if values else 0)
+            told.append(window.state.cget("text"))
+            return window.record.isComplete()
+
+        self.assertFalse(window.record.isComplete())
+        self.assertIn("appears when", self.sentences(window.figures))
+        self.pump(until=finished, seconds=TRAINING_SECONDS)
+        self.assertGreater(len(set(lengths)), 2, "the curve has not grown")
+        self.assertTrue(any("Network 1 of 2: epoch" in text for text in told), set(told))
+        self.assertTrue(any("of 4" in text and "left" in text for text in told), set(told))
+        self.assertEqual(len(window.figures.axes[0].tables), 1)
+        self.assertTrue(window.cells)
+        self.assertEqual(
+            [fit["name"] for fit in window.record.fits], ["split_1", "split_2", "all_1", "all_2"]
+        )
+        self.pump(until=lambda: "trained on cpu" in window.state.cget("text"))
+        self.pump(until=lambda: protocol.isFinished(), seconds=60)
+
+    def test_a_training_that_fails_is_told(self):
+        protocol = self.newTrain(learningRate=1e30)
+        self.proj.launchProtocol(protocol, wait=False)
+        window = self.open(protocol)
+        self.pump(until=lambda: "failed" in window.state.cget("text"), seconds=TRAINING_SECONDS)
+        self.assertIn("the loss of split_1 is not a number", window.state.cget("text"))
+
+    def test_a_training_that_is_stopped_is_told(self):
+        protocol = self.newTrain(epochs=50)
+        self.proj.launchProtocol(protocol, wait=False)
+        window = self.open(protocol)
+        self.pump(until=lambda: window.record.fits, seconds=TRAINING_SECONDS)
+        self.proj.stopProtocol(protocol)
+        self.pump(until=lambda: "was stopped" in window.state.cget("text"), seconds=60)
+        self.assertIn("of 50", window.state.cget("text"))
+
+    def test_a_training_that_was_not_started(self):
+        protocol = self.newTrain()
+        self.proj.saveProtocol(protocol)
+        window = self.open(protocol)
+        self.assertEqual(window.state.cget("text"), "The training has not been started.")
