@@ -7,6 +7,8 @@ cd "$(dirname "$0")/.."
 
 SCIPION_APP="scipion-app==3.8.3"
 RELION_PLUGIN="scipion-em-relion==5.0.2"
+# Their converters are tried in the tests (apbc_scipion/tests/test_interoperation.py).
+OTHER_PLUGINS=("scipion-em-xmipp==29.0.1" "scipion-em-cryosparc2==5.0.1")
 VENV=.venv
 
 say() { printf '\n==> %s\n' "$*" >&2; }
@@ -93,6 +95,19 @@ pip=("$VENV/bin/python" -m pip --disable-pip-version-check --no-input)
     | grep -iE '^(numpy|scipy|scikit-image|matplotlib|pillow|tifffile|mrcfile)==' \
     > "$VENV/scipion-pins.txt"
 "${pip[@]}" install -q -c "$VENV/scipion-pins.txt" -e ".[engine,dev]"
+# The tests need the converters of these plugins, but neither their dependencies nor the plugins in
+# Scipion: so they lie beside the environment, without the metadata by which Scipion finds plugins.
+others="$VENV/interop"
+if [ "$(cat "$others/versions.txt" 2> /dev/null)" != "${OTHER_PLUGINS[*]}" ]; then
+    say "fetching the plugins of other programs for the tests: ${OTHER_PLUGINS[*]}"
+    rm -rf "$others"
+    if "${pip[@]}" install -q --no-deps --target "$others" "${OTHER_PLUGINS[@]}"; then
+        rm -rf "$others"/*.dist-info
+        echo "${OTHER_PLUGINS[*]}" > "$others/versions.txt"
+    else
+        say "SKIPPED: ${OTHER_PLUGINS[*]} could not be fetched; the tests of their converters are left out"
+    fi
+fi
 
 # --- Scipion's configuration ------------------------------------------------------------------
 say "configuring Scipion in .scipion"
