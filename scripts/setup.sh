@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 SCIPION_APP="scipion-app==3.8.3"
 RELION_PLUGIN="scipion-em-relion==5.0.2"
 # Their converters are tried in the tests (apbc_scipion/tests/test_interoperation.py).
-OTHER_PLUGINS=("scipion-em-xmipp==29.0.1" "scipion-em-cryosparc2==5.0.1")
+OTHER_PLUGINS=("scipion-em-xmipp==29.0.1" "scipion-em-cryosparc2==5.0.1" "scipion-em-eman2==3.7.0")
 VENV=.venv
 
 say() { printf '\n==> %s\n' "$*" >&2; }

@@ -13,7 +13,7 @@ import mrcfile
 import numpy as np
 from emtable import Table
 from pwem.objects import SetOfCoordinates
-from pwem.protocols import ProtImportParticles
+from pwem.protocols import ProtImportCoordinates, ProtImportParticles
 from pyworkflow.tests import BaseTest, setupTestProject
 from pyworkflow.utils import cleanPath, makePath
 
@@ -233,6 +233,18 @@ class TestExport(InteroperationTest):
             self.assertIn(row.rlnMicrographName, expected)
             self.assertTrue(os.path.isabs(row.rlnMicrographCoordinates))
             self.assertTrue(os.path.exists(row.rlnMicrographCoordinates))
+
+    def test_eman_reads_the_boxes(self):
+        plugin("eman2")
+        from eman2.convert.dataimport import EmanImport
+
+        protocol = self.export(exportRelion=False, boxSize=BOX)
+        for name, mic in self.mics.items():
+            path = os.path.splitext(protocol.getExportPath(mic.getFileName()))[0] + ".box"
+            reader, found = EmanImport(self.newProtocol(ProtImportCoordinates)), []
+            self.assertEqual(reader.getBoxSize(path), BOX)
+            reader.importCoordinates(path, lambda coord: found.append(coord.getPosition()))
+            self.assertEqual(sorted(found), self.allSpots()[name])
 
     def test_what_is_not_in_relion_is_told(self):
         star = self.path("few.star")
