@@ -243,8 +243,9 @@ class TestExport(InteroperationTest):
             path = os.path.splitext(protocol.getExportPath(mic.getFileName()))[0] + ".box"
             reader, found = EmanImport(self.newProtocol(ProtImportCoordinates)), []
             self.assertEqual(reader.getBoxSize(path), BOX)
-            reader.importCoordinates(path, lambda coord: found.append(coord.getPosition()))
-            self.assertEqual(sorted(found), self.allSpots()[name])
+            reader.importCoordinates(path, found.append)
+            places = sorted(coordinate.getPosition() for coordinate in found)
+            self.assertEqual(places, self.allSpots()[name])
 
     def test_what_is_not_in_relion_is_told(self):
         star = self.path("few.star")
