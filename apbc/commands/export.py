@@ -90,6 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export."""
+    from apbc.geometry import even
     from apbc.io import export
     from apbc.io.files import write_json
     from apbc.io.runs import run_beside
@@ -107,7 +108,8 @@ def run(args: argparse.Namespace) -> int:
     micrographs = export.micrograph_names(args.micrographs)
     pixel_size = args.pixel_size or known.get("pixel_size")
     coordinates, missing, scale = _coordinates(args, micrographs, pixel_size)
-    box_size = args.box_size or round((known.get("box_size") or 0) * scale)
+    told_size = known.get("box_size")
+    box_size = args.box_size or (even(told_size * scale) if told_size else 0)
     if "eman" in formats and not box_size:
         raise ApbcError(f"no run.json beside {args.picks} tells the box size; give --box-size")
     if "relion" in formats:

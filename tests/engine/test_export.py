@@ -178,6 +178,7 @@ def test_coordinates_are_scaled_to_the_micrographs_of_relion(project):
         "data_optics\n\nloop_\n_rlnOpticsGroup\n_rlnMicrographPixelSize\n1 4.0\n\n"
         "data_micrographs\n\nloop_\n_rlnMicrographName\n_rlnOpticsGroup\nRaw/a/m1.mrc 1\n"
     )
+    (project / "picks" / "run.json").write_text(json.dumps({"pixel_size": 2.0, "box_size": 18}))
     words = ["export", "picks", "--micrographs", "binned.star", "--out", "o"]
     assert main([*words, "--format", "csv,eman", "--json", "told.json"]) == 0
     assert json.loads((project / "told.json").read_text()) == {
