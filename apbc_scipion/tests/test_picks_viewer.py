@@ -242,9 +242,8 @@ class TestPicksViewer(ModelTest):
         self.assertEqual(made.outputCoordinates.getSize(), total + 1)
 
     def test_moved_micrographs_are_told(self):
-        mic = self.protMics.outputMicrographs.getFirstItem()
-        moved = mic.getFileName() + ".moved"
-        os.rename(mic.getFileName(), moved)
+        path = self.proj.getPath(self.protMics.outputMicrographs.getFirstItem().getFileName())
+        os.rename(path, path + ".moved")
         try:
             window = self.open(self.protPick)
             self.assertIn("no micrograph", window.getStatus())
@@ -253,7 +252,7 @@ class TestPicksViewer(ModelTest):
             self.key(window, "<Right>")
             self.assertEqual(len(window.axes.images), 1)
         finally:
-            os.rename(moved, mic.getFileName())
+            os.rename(path + ".moved", path)
 
     def test_no_picks_at_all(self):
         source = self.protMics

@@ -5,7 +5,8 @@ import uuid
 
 from pwem.objects import SetOfCoordinates
 from pyworkflow.object import Pointer
-from pyworkflow.protocol import Protocol
+from pyworkflow.protocol import Protocol, getProtocolFromDb, isProtocolUpToDate
+from pyworkflow.utils import isProcessAlive
 
 from apbc_scipion import convert
 from apbc_scipion.constants import SCORE
@@ -126,14 +127,18 @@ class ApbcPicksViewer(ApbcViewer):
 
     def _getProgress(self, protocol):
         """Tell how far a creation is: a sentence, whether it has ended, whether it went well."""
-        self._project._updateProtocol(protocol)
         name = protocol.getObjLabel()
+        # Read first: the project takes a run that ends while it looks for a run that has died.
+        there = getProtocolFromDb(self._project.path, protocol.getDbPath(), protocol.getObjId())
+        if there.isActive() and (not there.getPid() or isProcessAlive(there.getPid())):
+            return "Creating '%s' ..." % name, False, False
+        self._project._updateProtocol(protocol)
+        if protocol.isFailed() and not isProtocolUpToDate(protocol):
+            self._project._updateProtocol(protocol)
         if protocol.isFinished():
             coordinates = protocol.outputCoordinates
             return "Created %d coordinates: '%s'" % (coordinates.getSize(), name), True, True
-        if protocol.isFailed() or protocol.isAborted():
-            return "'%s' failed: %s" % (name, protocol.getErrorMessage()), True, False
-        return "Creating '%s' ..." % name, False, False
+        return "'%s' failed: %s" % (name, protocol.getErrorMessage()), True, False
 
 
 class ApbcCoordinatesViewer(ApbcPicksViewer):
