@@ -8,6 +8,9 @@ from pyworkflow.protocol import params
 from apbc_scipion import convert, engine
 from apbc_scipion.constants import MODEL_CARD
 
+# Scipion draws the fields of GPUs itself, with no place for a wizard; this line has one.
+GPU_WIZARD = "gpuWizard"
+
 
 class ApbcProtBase:
     """GPU fields, citations and plain words about devices, for every protocol of the plugin."""
@@ -32,6 +35,16 @@ class ApbcProtBase:
             label="GPU IDs",
             help="Ids of the GPUs, in PCI order, separated by blanks or commas. Steps that run "
             "at the same time (Scipion threads) take one each.",
+        )
+
+    def _defineGpuWizard(self, form):
+        """Add a line whose wizard lists the GPUs."""
+        form.addParam(
+            GPU_WIZARD,
+            params.LabelParam,
+            label="GPUs of this machine: see the wizard",
+            help="The wizard lists the GPUs of the machine, with their memory and load, and "
+            "fills in _GPU IDs_ above.",
         )
 
     def _runEngine(self, verb, arguments, gpus=None):

@@ -100,6 +100,7 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
             help="The run fails at its end if a larger share of the micrographs failed. 0: any "
             "failure makes it fail.",
         )
+        self._defineGpuWizard(form)
         self._defineStreamingParams(form)
         form.getParam("streamingBatchSize").setDefault(32)
         form.addParallelSection(threads=1, mpi=0)

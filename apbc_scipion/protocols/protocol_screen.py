@@ -96,6 +96,7 @@ class ApbcProtScreen(EMProtocol, ApbcProtBase):
             "on the model's card, which promises the best F1. 0.5 means that something is as "
             "likely a particle as not. Raise it for cleaner particles, lower it for more.",
         )
+        self._defineGpuWizard(form)
         form.addParallelSection(threads=0, mpi=0)
 
     # -------------------------- steps -----------------------------------------

@@ -132,6 +132,7 @@ class ApbcProtTrain(EMProtocol, ApbcProtBase):
             label="Learning rate",
             help="Length of a step of training. 0 leaves it to the engine.",
         )
+        self._defineGpuWizard(form)
         form.addParallelSection(threads=0, mpi=0)
 
     # -------------------------- steps -----------------------------------------

@@ -20,7 +20,7 @@ STYLES = {
     LEFT_OUT: ("#b8bfc6", "", 1),
 }
 NAMES = {GOOD: "good", BAD: "bad", LEFT_OUT: "left out"}
-COLUMNS, CELL_INCHES = 8, 1.6
+COLUMNS, CELL_INCHES, HEAD_INCHES = 8, 1.6, 1.05
 
 
 def grey_tile(image, side):
@@ -97,17 +97,19 @@ def draw_classes(figure, marks, least, by="size"):
     rows = math.ceil(len(ids) / columns)
     extra = any(caption(average)[1] for average in marks.averages)
     cell = CELL_INCHES + (0.42 if extra else 0.26)
-    width, height = figure.get_figwidth(), rows * cell + 1.0
+    width, height = figure.get_figwidth(), rows * cell + HEAD_INCHES
     figure.set_figheight(height)
     step = width / columns
     counts, warning = summary(marks, least)
     # Inches below the top edge.
-    doubtful = " ".join(text for text in (warning, marks.doubt) if text)
-    for text, below, colour in ((counts, 0.3, INK), (doubtful, 0.55, STYLES[BAD][0])):
+    doubts = [text for text in (warning, marks.doubt) if text]
+    lines = [(counts, INK)] + [(text, STYLES[BAD][0]) for text in doubts]
+    for place, (text, colour) in enumerate(lines):
+        below = 0.28 + 0.24 * place
         figure.text(0.01, 1 - below / height, text, fontsize=10, color=colour, va="center")
     figure.text(
         0.99,
-        1 - 0.3 / height,
+        1 - 0.28 / height,
         "G good, B bad, no letter: left out.   Class: particles (share).   Circle: %.0f Å%s"
         % (marks.diameter, ", " + marks.guess if marks.guess else ""),
         fontsize=9,
@@ -118,7 +120,7 @@ def draw_classes(figure, marks, least, by="size"):
     for place, classId in enumerate(ids):
         row, column = divmod(place, columns)
         left = column * step + (step - CELL_INCHES) / 2 + 0.03
-        bottom = height - 0.85 - row * cell - CELL_INCHES
+        bottom = height - HEAD_INCHES + 0.1 - row * cell - CELL_INCHES
         side = CELL_INCHES - 0.14
         axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
         _draw_class(axes, marks, classId)

@@ -1,0 +1,98 @@
+"""Wizard of the particle's diameter."""
+
+from pyworkflow.wizard import Wizard
+
+from apbc_scipion.protocols import ApbcProtCreateTrainingSet, ApbcProtEvaluate
+
+PARAMETER = "particleDiameter"
+
+
+class ApbcDiameterWizard(Wizard):
+    """Draw the diameter over a micrograph of the input."""
+
+    _targets = [(ApbcProtCreateTrainingSet, [PARAMETER]), (ApbcProtEvaluate, [PARAMETER])]
+
+    def show(self, form, *params):
+        """Open the window, or tell what is missing."""
+        window = self.makeWindow(form)
+        if window is not None:
+            window.open()
+
+    def makeWindow(self, form):
+        """Make the window.
+
+        Returns
+        -------
+        DiameterWindow or None
+            None where there is nothing to show; the user was told why.
+        """
+        from apbc_scipion.pick_sources import SourceError
+        from apbc_scipion.wizards import places
+        from apbc_scipion.wizards.size_window import DiameterWindow
+        from apbc_scipion.wizards.wizard_window import tell
+
+        protocol = form.protocol
+        try:
+            if isinstance(protocol, ApbcProtEvaluate):
+                sets, micrographs = places.evaluated_sets(protocol), None
+            else:
+                sets, micrographs = places.training_sets(protocol), protocol._getMicrographs()
+        except SourceError as error:
+            tell(form, str(error))
+            return None
+        source, problem = None, ""
+        try:
+            source = places.places_on(sets, micrographs)
+        except SourceError as error:
+            problem = str(error)
+        suggested, reason = suggest(protocol, sets)
+        return DiameterWindow(
+            form,
+            PARAMETER,
+            source.pixelSize if source is not None else sets[0].getSamplingRate(),
+            protocol.particleDiameter.get(),
+            suggested,
+            reason,
+            source,
+            problem,
+            places.thumbnail_folder(protocol),
+        )
+
+
+def suggest(protocol, sets):
+    """Suggest a diameter, measured on class averages, or else from the box.
+
+    Parameters
+    ----------
+    protocol : Protocol
+    sets : list of SetOfParticles or SetOfCoordinates
+
+    Returns
+    -------
+    diameter : float or None
+        Å.
+    reason : str
+    """
+    from apbc_scipion import convert
+    from apbc_scipion.class_averages import ClassesError
+    from apbc_scipion.protocols.protocol_create_training_set import CLASSES
+    from apbc_scipion.wizards import places
+    from apbc_scipion.wizards.particle_sizes import classes_diameter
+
+    note = ""
+    if isinstance(protocol, ApbcProtCreateTrainingSet) and protocol.inputType == CLASSES:
+        try:
+            good = convert.parse_ids(protocol.goodClasses.get())
+        except ValueError:
+            good = set()  # a list that is half written; the form tells it when it is run
+        try:
+            diameter, count = classes_diameter(protocol.inputClasses.get(), good)
+        except ClassesError as error:
+            diameter, note = None, "%s " % error
+        if diameter:
+            which = "good" if good else "largest"
+            return diameter, "Measured on the averages of the %d %s classes:" % (count, which)
+    diameter, box = places.box_diameter(sets)
+    if diameter:
+        return diameter, note + "From the box of %d px, which is usually 1.5 diameters:" % box
+    return None, note + "There is no suggestion: neither class averages nor a box size."

@@ -1,0 +1,35 @@
+"""Wizard of the list of GPUs."""
+
+from pyworkflow.wizard import Wizard
+
+from apbc_scipion.protocols import ApbcProtPick, ApbcProtScreen, ApbcProtTrain
+from apbc_scipion.protocols.protocol_base import GPU_WIZARD
+
+
+class ApbcGpuWizard(Wizard):
+    """List the GPUs of the machine."""
+
+    # Scipion draws its own fields for GPUs, with no place for a wizard: this one has a line.
+    _targets = [
+        (protocol, [GPU_WIZARD]) for protocol in (ApbcProtPick, ApbcProtScreen, ApbcProtTrain)
+    ]
+
+    def show(self, form, *params):
+        """Open the window."""
+        self.makeWindow(form).open()
+
+    def makeWindow(self, form):
+        """Make the window.
+
+        Returns
+        -------
+        GpuWindow
+        """
+        from apbc_scipion.wizards.gpu_window import GpuWindow
+        from apbc_scipion.wizards.gpus import list_gpus, read_ids
+
+        gpus, problem = list_gpus()
+        protocol = form.protocol
+        return GpuWindow(
+            form, gpus, problem, read_ids(protocol.gpuList.get()), protocol.useGpu.get()
+        )

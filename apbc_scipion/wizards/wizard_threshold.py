@@ -1,0 +1,79 @@
+"""Wizard of the threshold."""
+
+from pyworkflow.wizard import Wizard
+
+from apbc_scipion.protocols import ApbcProtCreateCoordinates, ApbcProtPick, ApbcProtScreen
+
+PARAMETER = "threshold"
+
+
+class ApbcThresholdWizard(Wizard):
+    """Choose the threshold on the histogram of scores."""
+
+    _targets = [
+        (ApbcProtPick, [PARAMETER]),
+        (ApbcProtScreen, [PARAMETER]),
+        (ApbcProtCreateCoordinates, [PARAMETER]),
+    ]
+
+    def show(self, form, *params):
+        """Open the window, or tell what is missing."""
+        window = self.makeWindow(form)
+        if window is not None:
+            window.open()
+
+    def makeWindow(self, form):
+        """Make the window.
+
+        Returns
+        -------
+        ThresholdWindow or None
+            None where there is nothing to show; the user was told why.
+        """
+        from apbc_scipion.pick_sources import SourceError
+        from apbc_scipion.wizards.threshold_window import ThresholdWindow
+        from apbc_scipion.wizards.wizard_window import tell
+
+        try:
+            scores = find_scores(form.protocol)
+        except (SourceError, ValueError, OSError) as error:
+            tell(form, str(error))
+            return None
+        return ThresholdWindow(form, PARAMETER, scores, form.protocol.threshold.get())
+
+
+def find_scores(protocol):
+    """Scores for the histogram.
+
+    Parameters
+    ----------
+    protocol : Protocol
+
+    Returns
+    -------
+    Scores
+
+    Raises
+    ------
+    SourceError
+        If an input is missing or has no scores.
+    """
+    from apbc_scipion.pick_sources import SourceError, source_of
+    from apbc_scipion.protocols.protocol_base import model_problem
+    from apbc_scipion.wizards.score_sources import scores_for, source_scores
+
+    if isinstance(protocol, ApbcProtCreateCoordinates):
+        picks = protocol.inputPicks.get()
+        if picks is None:
+            raise SourceError("Choose the picks first.")
+        scores = source_scores(source_of(picks, protocol.getProject()))
+        if not len(scores.values) and not scores.calibrated:
+            raise SourceError("The picks have no scores: there is no threshold to choose.")
+        return scores
+    model = protocol.inputModel.get()
+    if model is None:
+        raise SourceError("Choose the model first.")
+    problem = model_problem(model)
+    if problem:
+        raise SourceError(problem)
+    return scores_for(protocol, model, protocol.getProject())
