@@ -37,7 +37,7 @@ Where nobody can be asked (`unattended`), a training still needs examples of bot
 9. If no class is good, contrast decides: of the best, `GOOD_CONTRAST` makes a class good that is
    not crowded, and less than `BAD_CONTRAST` makes it bad; crowded classes are bad.
 10. If the bad classes hold fewer than `ENOUGH_BAD` particles, those of the lowest contrast that are
-    not good join them, small ones too, until they do.
+    not good and have an average join them, small ones too, until they do.
 """
 
 from dataclasses import dataclass, field
@@ -219,7 +219,7 @@ def _force(descriptions, told, words, reasons):
         held = sum(other.size for other in descriptions if words[other.classId] == BAD)
         if held >= ENOUGH_BAD:
             break
-        if words[item.classId] == LEFT_OUT:
+        if words[item.classId] == LEFT_OUT and not item.problem:
             words[item.classId] = BAD
             reasons[item.classId] += "; taken, as there are too few bad particles"
 

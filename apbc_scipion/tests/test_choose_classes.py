@@ -181,6 +181,7 @@ class TestRule(unittest.TestCase):
             ClassDescription(2, 30, 2.6, 0.2, 0.1),
             ClassDescription(3, 16, 1.2, 0.0, 0.9),
             ClassDescription(4, 3, 2.4, 0.2, 0.1),
+            ClassDescription(5, 90, problem="The class average is missing."),
         ]
         self.assertEqual(choose_classes(classes).bad, [3])
         choice = choose_classes(classes, unattended=True)
