@@ -6,18 +6,72 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+import unittest
 
 import numpy as np
 from pyworkflow import Config
 from pyworkflow.viewer import DESKTOP_TKINTER
 
+from apbc.errors import ApbcError
 from apbc_scipion.protocols import ApbcProtImportModel, ApbcProtTrain
 from apbc_scipion.tests import common, screen
 from apbc_scipion.tests.project import ProtocolTest
+from apbc_scipion.viewers.training_figure import Place
+from apbc_scipion.viewers.training_record import read_record
 
 EPOCHS = 3
 TRAINING_SECONDS = 300
+
+
+class TestTrainingRecord(unittest.TestCase):
+    """How far a training is, told from the checkpoints of an ensemble."""
+
+    def setUp(self):
+        self.folder = os.path.join(tempfile.mkdtemp(), "model")
+        self.addCleanup(shutil.rmtree, os.path.dirname(self.folder))
+
+    def write(self, name, **state):
+        """Write a checkpoint as the engine does."""
+        folder = os.path.join(self.folder + ".partial", name)
+        os.makedirs(folder)
+        if state:
+            history = [{"epoch": epoch + 1, "loss": 1.0} for epoch in range(state["epoch"])]
+            with open(os.path.join(folder, "state.json"), "w") as handle:
+                json.dump(dict(state, name=name, history=history, best_epoch=1), handle)
+
+    def progress(self):
+        record = read_record(self.folder)
+        return [fit["name"] for fit in record.fits], record.progress.getText()
+
+    def test_fits_come_in_their_order(self):
+        self.write("split_1", epoch=9, epochs=40, seconds_per_epoch=60.0, finished=True)
+        with open(self.folder + ".partial/request.json", "w") as handle:
+            json.dump({"ensemble": 10}, handle)
+        names, text = self.progress()
+        self.assertIn("Network 1 of 10: epoch 9 of 40 was its last", text)
+        self.write("split_10", epoch=1, epochs=40, seconds_per_epoch=60.0, finished=False)
+        names, text = self.progress()
+        self.assertEqual(names, ["split_1", "split_10"])
+        self.assertIn("Network 10 of 10: epoch 1 of 40, at most 39 min left", text)
+        self.write("split_2", epoch=1, epochs=40, seconds_per_epoch=60.0, finished=True)
+        self.write("all_1")
+        names, text = self.progress()
+        self.assertEqual(names, ["split_1", "split_2", "split_10"])
+        self.assertEqual(text, "Network 1 of 10, refit on all labels: the first epoch is running.")
+
+    def test_the_time_left_goes_down_while_an_epoch_runs(self):
+        self.write("split_1", epoch=1, epochs=2, seconds_per_epoch=60.0, finished=False)
+        path = os.path.join(self.folder + ".partial", "split_1", "state.json")
+        os.utime(path, (time.time() - 40, time.time() - 40))
+        self.assertAlmostEqual(read_record(self.folder).progress.secondsLeft, 20, delta=3)
+        os.utime(path, (time.time() - 400, time.time() - 400))
+        self.assertEqual(read_record(self.folder).progress.secondsLeft, 0)
+
+    def test_nothing_there(self):
+        record = read_record(self.folder)
+        self.assertEqual((record.fits, record.progress, record.card), ([], None, None))
 
 
 class TrainingViewerTest(ProtocolTest):
@@ -215,9 +269,29 @@ class TestTrainingViewer(TrainingViewerTest):
         self.assertIsNone(window.selected)
 
     def test_an_imported_model_does_not_know_its_micrographs(self):
-        window = self.open(self.importModel())
+        protocol = self.importModel()
+        window = self.open(protocol)
         window.select(0)
         self.pump(until=lambda: "was imported" in self.sentences(window.place))
+        for crop in window.record.crops["crops"]:
+            crop.update(micrograph=None, x=None, y=None)
+        window.select(1)
+        self.pump(until=lambda: "read from a stack" in self.sentences(window.place))
+        self.assertIn("particle of a stack", window.told.cget("text"))
+
+    def test_a_model_that_has_gone(self):
+        protocol = self.importModel()
+        shutil.rmtree(protocol.outputModel.getPath())
+        window = self.open(protocol.outputModel)
+        self.assertIn("folder of the model has gone", window.state.cget("text"))
+        self.assertEqual(window.cells, [])
+
+    def test_a_micrograph_that_was_replaced(self):
+        path = self.path("mics", "mic_00.mrc")
+        place = Place(path, 100, 350, 30)
+        self.assertEqual(place.whole.shape, common.SHAPE)
+        with self.assertRaisesRegex(ApbcError, "320 x 384 pixels"):
+            Place(path, 350, 100, 30)
 
     def test_damaged_files_are_told(self):
         protocol = self.importModel("history.csv")
@@ -273,7 +347,7 @@ class TestTrainingFollowed(TrainingViewerTest):
     """Trainings that run, fail or are stopped while a window is open."""
 
     def test_a_running_training_is_followed(self):
-        protocol = self.newTrain(epochs=4, ensemble=2)
+        protocol = self.newTrain(epochs=4)
         self.proj.launchProtocol(protocol, wait=False)
         window = self.open(protocol)
         lengths, told = [], []
@@ -288,13 +362,11 @@ class TestTrainingFollowed(TrainingViewerTest):
         self.assertIn("appears when", self.sentences(window.figures))
         self.pump(until=finished, seconds=TRAINING_SECONDS)
         self.assertGreater(len(set(lengths)), 2, "the curve has not grown")
-        self.assertTrue(any("Network 1 of 2: epoch" in text for text in told), set(told))
+        self.assertTrue(any("The network: epoch" in text for text in told), set(told))
         self.assertTrue(any("of 4" in text and "left" in text for text in told), set(told))
         self.assertEqual(len(window.figures.axes[0].tables), 1)
         self.assertTrue(window.cells)
-        self.assertEqual(
-            [fit["name"] for fit in window.record.fits], ["split_1", "split_2", "all_1", "all_2"]
-        )
+        self.assertEqual([fit["name"] for fit in window.record.fits], ["split_1", "all_1"])
         self.pump(until=lambda: "trained on cpu" in window.state.cget("text"))
         self.pump(until=lambda: protocol.isFinished(), seconds=60)
 
@@ -318,4 +390,6 @@ class TestTrainingFollowed(TrainingViewerTest):
         protocol = self.newTrain()
         self.proj.saveProtocol(protocol)
         window = self.open(protocol)
-        self.assertEqual(window.state.cget("text"), "The training has not been started.")
+        self.assertEqual(
+            window.state.cget("text"), "The run has not been started: there is nothing to show yet."
+        )

@@ -10,6 +10,7 @@ from matplotlib.patheffects import withStroke
 
 from apbc.display import training as display
 from apbc.display.thumbnail import band_pass, read_region, read_thumbnail
+from apbc.errors import ApbcError
 from apbc.io.files import atomic_path
 from apbc_scipion.viewers.picks_figure import draw_micrograph
 
@@ -53,15 +54,15 @@ def draw_figures(figure, record):
     if record.card is None:
         draw_sentence(figure, NOT_YET)
         return
-    axes = figure.subplots(2, 2)
-    metrics = record.card.get("metrics")
-    if metrics:
-        display.draw_table(axes[0, 0], metrics)
+    known = record.report is not None
+    axes = figure.subplots(2, 2) if known else figure.subplots(1, 2)
+    table, *others = np.ravel(axes)
+    if record.card.get("metrics"):
+        display.draw_table(table, record.card["metrics"])
     else:
-        _blank([axes[0, 0]], "The card of the model holds no figures.")
-    others = (axes[0, 1], axes[1, 0], axes[1, 1])
-    if record.report is None:
-        _blank(others, record.notes.get("report", NOT_YET))
+        _blank(table, "The card of the model holds no figures.")
+    if not known:
+        _blank(others[0], record.notes.get("report", NOT_YET))
         return
     display.draw_precision_recall(others[0], record.report)
     display.draw_reliability(others[1], record.report)
@@ -88,7 +89,7 @@ def draw_crops(figure, record, row=OVERVIEW, columns=None):
     """
     axes = figure.subplots()
     if record.crops is None:
-        _blank([axes], record.notes.get("crops", NOT_YET))
+        _blank(axes, record.notes.get("crops", NOT_YET))
         return axes, []
     rows = record.crops["rows"]
     if row == OVERVIEW:
@@ -134,12 +135,18 @@ class Place:
     Raises
     ------
     ApbcError
-        If the micrograph cannot be read.
+        If the micrograph cannot be read, or has no such place.
     """
 
     def __init__(self, path, x, y, diameter, cache=None):
         self.x, self.y, self.diameter = x, y, diameter
         self.whole = read_thumbnail(path, cache, PLACE_LONGEST)
+        rows, columns = self.whole.shape
+        if not (0 <= x < columns and 0 <= y < rows):
+            raise ApbcError(
+                "The micrograph has %d x %d pixels and the particle was at x %g, y %g: the file "
+                "is not the one that the training set was made of." % (columns, rows, x, y)
+            )
         half = CLOSE_UP_DIAMETERS * diameter / 2.0
         self.near = read_region(path, (x - half, x + half, y - half, y + half), PLACE_LONGEST)
 
@@ -173,7 +180,7 @@ def draw_place(figure, place):
 def draw_sentence(figure, sentence):
     """Write a sentence where a picture would be."""
     axes = figure.subplots()
-    _blank([axes], sentence)
+    _blank(axes, sentence)
 
 
 def write_training_picture(record, state, title, path):
@@ -206,7 +213,6 @@ def write_training_picture(record, state, title, path):
 
 
 def _blank(axes, sentence):
-    """Write a sentence on each of some axes, and nothing else."""
-    for one in np.ravel(axes):
-        one.set_axis_off()
-        display.say(one, sentence)
+    """Write a sentence on axes, and nothing else."""
+    axes.set_axis_off()
+    display.say(axes, sentence)

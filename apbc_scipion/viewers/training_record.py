@@ -17,8 +17,8 @@ HISTORY, REPORT, CROPS, PIXELS = "history.csv", "report.json", "crops.json", "cr
 REPORT_KEYS = ("part", "threshold", "fits", "precision_recall", "reliability", "histogram")
 CROP_KEYS = ("part", "diameter", "pixel_size", "rows", "crops")
 OLDER = (
-    "An older version of apbc trained this model and left no %s beside it. Train again to see it, "
-    "or open report.html in the folder of the model."
+    "An older version of apbc trained this model and left no %s beside it. Train again to see "
+    "them, or open report.html in the folder of the model."
 )
 FIT_NAME = re.compile(r"(split|all)_(\d+)$")
 

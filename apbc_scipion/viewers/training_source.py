@@ -62,17 +62,22 @@ class TrainingSource:
         if protocol is not None and protocol.isActive():
             self._project._updateProtocol(protocol)
         if protocol is not None and protocol.isFailed():
-            return "The training failed: %s" % protocol.getErrorMessage(), True, False
+            return "The run failed: %s" % protocol.getErrorMessage(), True, False
         if protocol is not None and protocol.isAborted():
             reached = record.progress.getText() if record.progress else ""
-            text = "The training was stopped; Continue goes on from the last epoch. " + reached
+            text = "The run was stopped; Continue goes on from the last epoch. " + reached
             return text, True, False
         if record.isComplete():
             return record.getTitle(), False, False
-        if protocol is None or not protocol.isActive():
-            return record.notes.get("card", "The training has not been started."), False, True
+        if protocol is None or protocol.isFinished():
+            gone = "The folder of the model has gone: %s. Train it or import it again."
+            return record.notes.get("card", gone % self.folder), True, False
+        if protocol.isScheduled():
+            return "The run is scheduled: it waits for its input.", False, True
+        if not protocol.isActive():
+            return "The run has not been started: there is nothing to show yet.", False, True
         if record.progress is None:
-            return "The training starts: the data set is read.", False, True
+            return "The run starts: its input is read.", False, True
         return record.progress.getText(), False, True
 
     # ---------------------------- micrographs -------------------------------------
