@@ -310,12 +310,20 @@ def workflow(seeds: list[int]) -> dict[str, Any]:
     return {"seconds": done["seconds"], **figures}
 
 
+def viewer(seeds: list[int]) -> dict[str, Any]:
+    """Time how fast the picks viewer opens and draws."""
+    out = WORK / "viewer.json"
+    measured([sys.executable, REPOSITORY / "benchmarks" / "viewer.py", "--out", out])
+    return json.loads(out.read_text())
+
+
 SECTIONS: dict[str, Callable[[list[int]], dict[str, Any]]] = {
     "accuracy": accuracy,
     "picking": picking,
     "memory": memory,
     "reading": reading,
     "workflow": workflow,
+    "viewer": viewer,
 }
 
 
