@@ -136,10 +136,10 @@ class TestTemplates(BaseTest):
             largest=int(1.2 * diameter),
             image=30,
             classes=8,
-            iterations=8,
+            iterations=5,
             threads=2,
             diameter=diameter,
-            epochs=3,
+            epochs=2,
         )
 
     @classmethod
@@ -183,7 +183,7 @@ class TestTemplates(BaseTest):
         """The classes that Relion made above, through its own files."""
         classes = self.done["2D classification"].outputClasses
         star = glob.glob(
-            self.proj.getPath(os.path.dirname(classes.getFileName()), "extra", "*_it008_data.star")
+            self.proj.getPath(os.path.dirname(classes.getFileName()), "extra", "*_it005_data.star")
         )
         first = self.first_values()
         done = self.run_template(

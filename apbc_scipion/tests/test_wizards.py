@@ -25,7 +25,8 @@ from apbc_scipion.tests import screen
 from apbc_scipion.tests.project import ProtocolTest
 from apbc_scipion.wizards.gpus import list_gpus, read_ids
 from apbc_scipion.wizards.particle_sizes import average_diameter, good_box_size, is_quick
-from apbc_scipion.wizards.score_sources import report_scores
+from apbc_scipion.wizards.score_sources import report_scores, scores_for
+from apbc_scipion.wizards.threshold_window import ThresholdWindow
 
 
 class TestSizes(unittest.TestCase):
@@ -228,7 +229,7 @@ class TestWizards(ProtocolTest):
 
     def test_diameter_without_input(self):
         form = self.open_form(self.newDataset())
-        self.assertIn("Choose the coordinates first", self.warned(form, "particleDiameter"))
+        self.assertIn("There are no coordinates yet", self.warned(form, "particleDiameter"))
         form = self.open_form(self.newProtocol(ApbcProtEvaluate))
         self.assertIn("Choose the picks or the reference", self.warned(form, "particleDiameter"))
 
@@ -318,9 +319,9 @@ class TestWizards(ProtocolTest):
         self.assertGreater(len(values), 0)
         self.assertEqual(report_scores(self.folder)[0].size, 0)
         form = self.open_form(self.newProtocol(ApbcProtScreen))
-        self.assertIn("Choose the model first", self.warned(form, "threshold"))
+        self.assertIn("There is no model yet", self.warned(form, "threshold"))
         form = self.open_form(self.newProtocol(ApbcProtCreateCoordinates))
-        self.assertIn("Choose the picks first", self.warned(form, "threshold"))
+        self.assertIn("There are no picks yet", self.warned(form, "threshold"))
         unscored = self.newProtocol(ApbcProtCreateCoordinates)
         self.link(unscored, "inputPicks", self.protCoords["good"], "outputCoordinates")
         form = self.open_form(unscored)
@@ -328,8 +329,6 @@ class TestWizards(ProtocolTest):
 
     def test_threshold_of_a_model_that_nobody_used(self):
         """The report's histogram; and without a report the model's own threshold alone."""
-        from apbc_scipion.wizards.score_sources import scores_for
-
         screening = self.newProtocol(ApbcProtScreen, useGpu=False)
         self.link(screening, "inputModel", self.protTrain, "outputModel")
         model = self.protTrain.outputModel.clone()
@@ -340,6 +339,13 @@ class TestWizards(ProtocolTest):
         scores = scores_for(screening, model, self.proj)
         self.assertEqual(len(scores.values), 0)
         self.assertIn("No scores yet", scores.told)
+        form = self.open_form(screening)
+        window = ThresholdWindow(form, "threshold", scores, 0.3)
+        window.open()
+        self.assertIn("no candidates to count", self.told(window.root))
+        self.click(form, window.root, "The model's own")
+        self.click(form, window.root, "OK")
+        self.assertEqual(screening.threshold.get(), -1)
         with open(os.path.join(folder, "report.json")) as handle:
             told = json.load(handle)
         with open(os.path.join(copied, "report.json"), "w") as handle:

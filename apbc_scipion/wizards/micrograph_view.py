@@ -12,7 +12,10 @@ from apbc.errors import ApbcError
 CIRCLE, BOX = "#3ddbd9", "#ffb000"
 INK, PALE = "#1b1f24", "#5c6670"
 ZOOM = 1.25
-KEYS = "Left and right arrow: other micrographs. Wheel: zoom. Drag: pan. Home: the whole."
+SEEN_DIAMETERS = 16  # along the picture when it opens
+KEYS = (
+    "Left and right arrow: other micrographs. Wheel: zoom. Drag: pan. Home: the whole micrograph."
+)
 
 
 def draw_micrograph(axes, thumbnail, diameter, title):
@@ -172,8 +175,7 @@ class MicrographView:
         draw_micrograph(self.axes, thumbnail, diameter, title)
         self.axes.set_aspect("equal")
         self._home = thumbnail.extent
-        self.axes.set_xlim(self._home[:2])
-        self.axes.set_ylim(self._home[2:])
+        self._zoomIn(diameter)
         self.window.say(KEYS)
         self.redraw()
 
@@ -193,6 +195,13 @@ class MicrographView:
         # In an entry the arrows move the cursor.
         if not isinstance(event.widget, (tk.Entry, ttk.Scale)):
             self.step(by)
+
+    def _zoomIn(self, diameter):
+        """Show the middle, so that the size of marks can be judged."""
+        left, right, bottom, top = self._home
+        half = min(right - left, top - bottom, SEEN_DIAMETERS * diameter) / 2
+        self.axes.set_xlim((left + right) / 2 - half, (left + right) / 2 + half)
+        self.axes.set_ylim((bottom + top) / 2 - half, (bottom + top) / 2 + half)
 
     def _onHome(self, event=None):
         if self._home is not None:

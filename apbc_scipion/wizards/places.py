@@ -59,7 +59,10 @@ def training_sets(protocol):
             raise SourceError(
                 "The sets of %s particles are empty: there is nothing to show." % kind
             )
-    raise SourceError("Choose the %s first." % protocol.getEnumText("inputType"))
+    raise SourceError(
+        "There are no %s yet: choose them, or wait until their protocol has made them."
+        % protocol.getEnumText("inputType")
+    )
 
 
 def evaluated_sets(protocol):

@@ -42,7 +42,7 @@ class DiameterWindow(WizardWindow):
         WizardWindow.__init__(self, "Particle diameter", form, minsize=(860, height))
         self.parameter = parameter
         self.pixelSize = pixelSize
-        start = value or suggested or ROUGH_DIAMETER * pixelSize
+        start = value or round(suggested or ROUGH_DIAMETER * pixelSize)
         longest = 2.5 * max(start, suggested or 0)
         row = ttk.Frame(self.body)
         row.pack(side=tk.BOTTOM, fill=tk.X, pady=4)

@@ -139,7 +139,8 @@ class ThresholdWindow(WizardWindow):
         if self.precise is not None:
             self.preciseButton = ttk.Button(
                 buttons,
-                text="Expected precision %g (%.2f)" % (WANTED_PRECISION, self.precise),
+                text="Most picks at expected precision %g (%.2f)"
+                % (WANTED_PRECISION, self.precise),
                 command=lambda: self.field.set(self.precise),
             )
             self.preciseButton.pack(side=tk.LEFT, padx=6)

@@ -58,7 +58,9 @@ def picking_source(protocol):
 
     micrographs, model = protocol.getInputMicrographs(), protocol.inputModel.get()
     if micrographs is None or model is None:
-        raise SourceError("Choose the micrographs and the model first.")
+        raise SourceError(
+            "Choose the micrographs and the model first, or wait until they are there."
+        )
     if micrographs.getSize() == 0:
         raise SourceError("The set of micrographs is empty: there is nothing to show.")
     if not model.getDiameter():
@@ -74,6 +76,8 @@ def picks_source(protocol):
 
     picks = protocol.inputPicks.get()
     if picks is None:
-        raise SourceError("Choose the picks first.")
+        raise SourceError(
+            "There are no picks yet: choose them, or wait until their protocol has made them."
+        )
     source = source_of(picks, protocol.getProject())
     return source, "The picks have a particle diameter of %.0f Å (circle); 1.5 of it is usual:"

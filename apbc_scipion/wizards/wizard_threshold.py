@@ -65,14 +65,16 @@ def find_scores(protocol):
     if isinstance(protocol, ApbcProtCreateCoordinates):
         picks = protocol.inputPicks.get()
         if picks is None:
-            raise SourceError("Choose the picks first.")
+            raise SourceError(
+                "There are no picks yet: choose them, or wait until their protocol has made them."
+            )
         scores = source_scores(source_of(picks, protocol.getProject()))
         if not len(scores.values) and not scores.calibrated:
             raise SourceError("The picks have no scores: there is no threshold to choose.")
         return scores
     model = protocol.inputModel.get()
     if model is None:
-        raise SourceError("Choose the model first.")
+        raise SourceError("There is no model yet: choose one, or wait until it is trained.")
     problem = model_problem(model)
     if problem:
         raise SourceError(problem)
