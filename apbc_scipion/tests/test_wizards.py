@@ -10,6 +10,7 @@ from tkinter import ttk
 
 import numpy as np
 import pyworkflow.gui.project  # noqa: F401  (the form is not imported without it)
+from pwem.objects import SetOfParticles
 from pyworkflow.gui import Window
 from pyworkflow.gui.form import FormWindow
 from pyworkflow.protocol import LEVEL_ADVANCED
@@ -21,8 +22,10 @@ from apbc_scipion.protocols import (
     ApbcProtScreen,
     ApbcProtTrain,
 )
-from apbc_scipion.tests import screen
+from apbc_scipion.protocols.protocol_create_training_set import PARTICLES
+from apbc_scipion.tests import common, screen
 from apbc_scipion.tests.project import ProtocolTest
+from apbc_scipion.wizards import ApbcDiameterWizard
 from apbc_scipion.wizards.gpus import list_gpus, read_ids
 from apbc_scipion.wizards.particle_sizes import average_diameter, good_box_size, is_quick
 from apbc_scipion.wizards.score_sources import report_scores, scores_for
@@ -214,6 +217,67 @@ class TestWizards(ProtocolTest):
         self.click(form, window, "OK")
         self.assertEqual(protocol.particleDiameter.get(), 132)
         self.assertFalse(list(widgets(form.root, tk.Toplevel)))
+
+    def test_wheel_drag_and_keys(self):
+        form = self.open_form(self.datasetFromCoordinates())
+        window = ApbcDiameterWizard().makeWindow(form)
+        window.open()
+        screen.pump(form)
+        view = window.view
+        canvas = view.figure.canvas.get_tk_widget()
+        x, y = canvas.winfo_width() // 2, canvas.winfo_height() // 2
+
+        def left_and_width():
+            left, right = view.axes.get_xlim()
+            return left, right - left
+
+        _, width = left_and_width()
+        canvas.event_generate("<Button-4>", x=x, y=y)
+        screen.pump(form)
+        left, nearer = left_and_width()
+        self.assertAlmostEqual(nearer, width / 1.25)
+        canvas.event_generate("<ButtonPress-1>", x=x, y=y)
+        canvas.event_generate("<B1-Motion>", x=x - 40, y=y)
+        canvas.event_generate("<ButtonRelease-1>", x=x - 40, y=y)
+        screen.pump(form)
+        self.assertGreater(left_and_width()[0], left)
+        window.root.focus_force()
+        screen.pump(form)
+        window.root.event_generate("<Home>")
+        screen.pump(form)
+        self.assertEqual(left_and_width(), (-0.5, common.SHAPE[1]))
+        for key, number in (("<Right>", 1), ("<Left>", 0), ("<Left>", 4)):
+            window.root.event_generate(key)
+            screen.pump(form)
+            self.assertEqual(view.number, number)
+        window.root.event_generate("<Escape>")
+        screen.pump(form)
+        self.assertFalse(list(widgets(form.root, tk.Toplevel)))
+
+    def test_diameter_of_particles_without_coordinates(self):
+        """No picture, but the box and the entry."""
+        sqlite = common.crop_particles(self.protMics, self.points["good"], self.path("p.sqlite"))
+        particles = SetOfParticles(filename=sqlite)
+        for particle in particles.iterItems():
+            bare = particle.clone()
+            bare._coordinate = None
+            break
+        particles.close()
+        os.remove(sqlite)
+        alone = SetOfParticles(filename=sqlite)
+        alone.setSamplingRate(common.PIXEL_SIZE)
+        alone.append(bare)
+        alone.write()
+        alone.close()
+        imported = common.import_particles(self, sqlite, "without coordinates")
+        protocol = self.newDataset(inputType=PARTICLES, particleDiameter=None)
+        protocol.goodParticles.append(common.pointer(imported, "outputParticles"))
+        form = self.open_form(protocol)
+        window = self.open_wizard(form, "particleDiameter")
+        self.assertIn("no micrograph to show", self.told(window))
+        self.click(form, window, "Use 123")
+        self.click(form, window, "OK")
+        self.assertEqual(protocol.particleDiameter.get(), 123)
 
     def test_diameter_is_refused_or_left(self):
         protocol = self.datasetFromCoordinates(particleDiameter=100)
