@@ -20,7 +20,18 @@ year = "2016",
 doi = "https://doi.org/10.1016/j.jsb.2016.04.010",
 }
 
-@misc{Keras,
+@article{Elias2007,
+title = "Target-decoy search strategy for increased confidence in large-scale protein identifications by mass spectrometry",
+author = "Elias, Joshua E. and Gygi, Steven P.",
+journal = "Nature Methods",
+volume = "4",
+number = "3",
+pages = "207 - 214",
+year = "2007",
+doi = "https://doi.org/10.1038/nmeth1019",
+}
+
+@misc{Keras2015,
 title = "Keras",
 author = "Chollet, Francois and others",
 howpublished = "Web page",
@@ -29,11 +40,52 @@ year = "2015",
 url = "https://keras.io",
 }
 
+@inproceedings{Lipton2014,
+title = "Optimal thresholding of classifiers to maximize F1 measure",
+author = "Lipton, Zachary C. and Elkan, Charles and Naryanaswamy, Balakrishnan",
+booktitle = "Machine Learning and Knowledge Discovery in Databases (ECML PKDD)",
+journal = "ECML PKDD",
+pages = "225 - 239",
+year = "2014",
+doi = "https://doi.org/10.1007/978-3-662-44851-9_15",
+}
+
+@incollection{Platt1999,
+title = "Probabilistic outputs for support vector machines and comparisons to regularized likelihood methods",
+author = "Platt, John C.",
+booktitle = "Advances in Large Margin Classifiers",
+journal = "Advances in Large Margin Classifiers, MIT Press",
+pages = "61 - 74",
+year = "1999",
+}
+
+@article{Tang2007,
+title = "EMAN2: An extensible image processing suite for electron microscopy",
+author = "Tang, Guang and Peng, Liwei and Baldwin, Philip R. and Mann, Deepinder S. and Jiang, Wen and Rees, Ian and Ludtke, Steven J.",
+journal = "Journal of Structural Biology",
+volume = "157",
+number = "1",
+pages = "38 - 46",
+year = "2007",
+doi = "https://doi.org/10.1016/j.jsb.2006.05.009",
+}
+
 @inproceedings{TensorFlow2016,
 title = "TensorFlow: a system for large-scale machine learning",
 author = "Abadi, Martin and Barham, Paul and Chen, Jianmin and others",
 booktitle = "12th USENIX Symposium on Operating Systems Design and Implementation",
+journal = "USENIX OSDI",
 year = "2016",
 url = "https://www.usenix.org/conference/osdi16/technical-sessions/presentation/abadi",
+}
+
+@article{Zivanov2018,
+title = "New tools for automated high-resolution cryo-EM structure determination in RELION-3",
+author = "Zivanov, Jasenko and Nakane, Takanori and Forsberg, Bjoern O. and Kimanius, Dari and Hagen, Wim J. H. and Lindahl, Erik and Scheres, Sjors H. W.",
+journal = "eLife",
+volume = "7",
+pages = "e42166",
+year = "2018",
+doi = "https://doi.org/10.7554/eLife.42166",
 }
 """

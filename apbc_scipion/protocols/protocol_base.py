@@ -24,8 +24,8 @@ class ApbcProtBase:
             params.BooleanParam,
             default=True,
             label="Use GPU for execution?",
-            help="Without a GPU that works the engine runs on the CPU, and the log and the "
-            "summary say so.",
+            help="Yes: the GPUs of the list below; without a GPU that works the engine runs on the "
+            "CPU, and the log and the summary say so. No: the CPU.",
         )
         form.addHidden(
             params.GPU_LIST,
@@ -33,8 +33,9 @@ class ApbcProtBase:
             default="0",
             expertLevel=params.LEVEL_ADVANCED,
             label="GPU IDs",
-            help="Ids of the GPUs, in PCI order, separated by blanks or commas. Steps that run "
-            "at the same time (Scipion threads) take one each.",
+            help="Ids of the GPUs, in PCI order (that of nvidia-smi), separated by blanks or "
+            "commas, for example 0 or 0,1. One process computes on one GPU. Picking uses several "
+            "when it has one Scipion thread more than GPUs: each batch of micrographs takes one.",
         )
 
     def _defineGpuWizard(self, form):
@@ -63,7 +64,7 @@ class ApbcProtBase:
         return ["Device: %s" % device]
 
     def _citations(self):
-        return ["AutopickBC", "TensorFlow2016"]
+        return ["AutopickBC", "Keras2015", "TensorFlow2016"]
 
 
 def model_problem(model):

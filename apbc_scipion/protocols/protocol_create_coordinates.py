@@ -28,8 +28,8 @@ class ApbcProtCreateCoordinates(EMProtocol, ApbcProtBase):
     together), or coordinates of any other picker. A run that still goes on gives what it has
     picked so far.
 
-    *Output.* Coordinates with their scores in the column apbcScore, and the box size. A pick made
-    by hand has the score of the score map at its place, or none where there is no map.
+    *Output.* _outputCoordinates_, with their scores in the column apbcScore, and _boxSize_ (px). A
+    pick made by hand has the score of the score map at its place, or none where there is no map.
 
     *If the result is poor.* Open the viewer on the picks (_Analyze results_), move the threshold
     until what is marked is what you want, and press "Create coordinates" again. If no threshold
@@ -68,8 +68,8 @@ class ApbcProtCreateCoordinates(EMProtocol, ApbcProtBase):
             default=-1,
             expertLevel=params.LEVEL_ADVANCED,
             label="Box size (px)",
-            help="Box size of the coordinates in pixels of the micrographs. -1 takes that of the "
-            "picks.",
+            help="Box size of the coordinates in pixels of the micrographs, about 1.5 particle "
+            "diameters. -1 takes that of the picks. The wizard draws it on a micrograph.",
         )
         form.addParam(
             "editsFile",

@@ -33,20 +33,26 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
 
     *What it is for.* After 2D classification the particles of bad classes are usually thrown
     away. They are worth as much as the good ones: they show a picker what looks like a particle
-    and is none. This protocol takes both and cuts them out of the micrographs.
+    and is none. This protocol takes both and cuts them out of the micrographs. It is the first
+    step; _apbc - train classifier_ is the next.
 
-    *Input.* Good and bad particles come from one 2D classification (give the ids of good and of
-    bad classes; leave out the classes you doubt), from sets of particles, or from sets of
-    coordinates. At least 20 of each are needed, some hundreds are better. Good labels should be
-    clean; they need not be complete.
+    *Input.* Good and bad particles come from one 2D classification of any program (the wizard of
+    the two lists shows the averages; leave out the classes you doubt), from sets of particles, or
+    from sets of coordinates. At least 20 of each are needed, some hundreds are better. Good labels
+    should be clean; they need not be complete. The micrographs are found through the coordinates
+    of the particles. Give a set of micrographs to cut the particles from others, for example
+    denoised ones: they are matched by name, and coordinates are scaled when the pixel size
+    differs. Particles with no coordinates are read from their stacks.
 
-    *Micrographs.* They are found through the coordinates of the particles. Give a set of
-    micrographs to cut the particles from others, for example denoised ones: they are matched by
-    name, and coordinates are scaled when the pixel size differs. Particles with no coordinates
-    are read from their stacks.
+    *Output.* One _ApbcDataset_ (the file extra/data.h5), split into training, validation and test
+    part by micrograph. The summary tells how many particles it holds and, if a rule chose the
+    classes, which.
 
-    *Output.* One _ApbcDataset_, split into training, validation and test part by micrograph.
-    Use it in _apbc - train classifier_.
+    *If the result is poor.* Whether it is, the training tells: look at its doubtful crops. Mixed
+    classes are the usual reason: leave them out, or classify again into more classes. If bad
+    particles are few, pick blindly with a lower threshold before the classification, so that what
+    is no particle gets classes of its own. If the crops show half a particle or several, the
+    diameter is wrong.
     """
 
     _label = "create training set"
@@ -63,8 +69,8 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
             choices=["particles", "coordinates", "2D classes"],
             display=params.EnumParam.DISPLAY_HLIST,
             label="Good and bad come as",
-            help="Sets of particles, sets of coordinates, or one set of 2D classes with the ids "
-            "of good and bad classes.",
+            help="Where the labels come from: sets of particles, sets of coordinates, or one set "
+            "of 2D classes with the ids of good and bad classes. 2D classes are the usual way.",
         )
         for kind, what in (("good", "are particles"), ("bad", "are not particles")):
             form.addParam(
@@ -76,8 +82,9 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
                 minNumObjects=1,
                 important=True,
                 label="%s particles" % kind.capitalize(),
-                help="One or several sets of particles that %s. They are looked up on their "
-                "micrographs." % what,
+                help="One or several sets of particles that %s, such as subsets of classes. They "
+                "are looked up on their micrographs. At least 20 in all, some hundreds are better."
+                % what,
             )
             form.addParam(
                 kind + "Coordinates",
@@ -88,7 +95,8 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
                 minNumObjects=1,
                 important=True,
                 label="%s coordinates" % kind.capitalize(),
-                help="One or several sets of coordinates that %s." % what,
+                help="One or several sets of coordinates that %s, picked by hand or by a program. "
+                "At least 20 in all, some hundreds are better." % what,
             )
         form.addParam(
             "inputClasses",
@@ -98,7 +106,8 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
             allowsNull=True,
             important=True,
             label="2D classes",
-            help="The classes whose particles are used.",
+            help="A 2D classification of any program (Relion, cryoSPARC, Xmipp). Its particles "
+            "must know their coordinates, or else they are read from their stacks.",
         )
         form.addParam(
             "goodClasses",
@@ -106,7 +115,8 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
             default="",
             condition="inputType == %d" % CLASSES,
             label="Good classes",
-            help="Ids of classes that show the particle, for example 1,3-5.",
+            help="Ids of classes that show the particle, for example 1,3-5. The wizard shows the "
+            "averages: a click marks a class. Take clear ones only.",
         )
         form.addParam(
             "badClasses",
@@ -115,7 +125,8 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
             condition="inputType == %d" % CLASSES,
             label="Bad classes",
             help="Ids of classes that show something else: ice, carbon, edges, pairs, noise. "
-            "Classes in neither list are left out.",
+            "Classes in neither list are left out; leave out those you doubt. The wizard shows the "
+            "averages.",
         )
         form.addParam(
             "chooseByRule",
@@ -134,8 +145,10 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
             validators=[params.Positive],
             important=True,
             label="Particle diameter (Å)",
-            help="Longest extent of the particle in Å (the diameter, not the radius). It sets "
-            "the pixel size at which the network looks and the size of the crops.",
+            help="Longest extent of the particle in Å (the diameter, not the radius, and not the "
+            "box size, which is about 1.5 times as large). It sets the pixel size at which the "
+            "network looks and the size of the crops. The wizard measures it on the averages, and "
+            "draws it on a micrograph.",
         )
         form.addParam(
             "inputMicrographs",
@@ -144,7 +157,8 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
             allowsNull=True,
             label="Micrographs (optional)",
             help="Micrographs from which the particles are cut. Empty: those on which they were "
-            "picked. Others are matched by name; coordinates are scaled.",
+            "picked. Others, such as denoised ones, are matched by name; coordinates are scaled "
+            "to their pixel size. Pick on micrographs of the same kind.",
         )
         form.addParam(
             "inputCTF",
@@ -173,7 +187,8 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
             validators=[params.GE(0, "must be 0 or more.")],
             expertLevel=params.LEVEL_ADVANCED,
             label="Seed",
-            help="Number that decides the split. The same seed gives the same.",
+            help="Any whole number from 0 on; it decides which micrographs go into which part. The "
+            "same seed gives the same split.",
         )
         form.addParam(
             "stackContrast",
@@ -473,6 +488,9 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
             "the class averages) and run this again.",
         ]
         return lines + ([chosen["doubt"]] if chosen["doubt"] else [])
+
+    def _citations(self):
+        return ["AutopickBC"]
 
     # -------------------------- utilities ----------------------------------------
     def _ruleChooses(self):

@@ -25,20 +25,26 @@ COLUMNS = ("name", "truth", "picks", "hits", "precision", "recall", "f1")
 class ApbcProtEvaluate(EMProtocol, ApbcProtBase):
     """Score picks against reference coordinates.
 
-    A pick and a reference particle match when they are at most half a particle diameter apart;
-    each may match once, and the closest pairs are matched first. From the matches come precision
-    (share of picks that are right), recall (share of reference particles found) and F1 (their
-    harmonic mean) of every micrograph; the figures of the set are means over micrographs. With
-    scores on the picks there is also the average precision, which does not depend on the
-    threshold.
+    *What it is for.* To tell in figures how good a picker is, or which of two is better, where
+    somebody has picked some micrographs carefully by hand.
 
-    The sets are compared on the micrographs that both have (by name) and that hold at least one
-    reference coordinate. Give the model that made the picks to leave out the micrographs it was
-    trained on: figures on those say nothing about new data.
+    *Input.* Picks of any program and a reference. A pick and a reference particle match when they
+    are at most half a particle diameter apart; each may match once, and the closest pairs are
+    matched first. The sets are compared on the micrographs that both have (by name) and that
+    hold at least one reference coordinate. Give the model that made the picks to leave out the
+    micrographs it was trained on: figures on those say nothing about new data.
 
-    *Output.* The figures as numbers, the table of micrographs (extra/evaluation.csv), and, of
-    picks with scores, the precision-recall curve (extra/curve.csv) and a plot
-    (extra/evaluation.png).
+    *Output.* _precision_ (share of picks that are right), _recall_ (share of reference particles
+    found) and _f1_ (their harmonic mean), each the mean over micrographs. Picks with scores have
+    _averagePrecision_, too, which does not depend on the threshold. Files: the table of
+    micrographs (extra/evaluation.csv) and, of picks with scores, the precision-recall curve
+    (extra/curve.csv) and a plot (extra/evaluation.png). The viewer (_Analyze results_) shows
+    hits, missed particles and false picks.
+
+    *If the result is poor.* Look at the false picks in the viewer: a reference that is not
+    complete makes good picks false. Low recall with high precision asks for a lower threshold,
+    the other way round for a higher one. If nearly nothing matches, the diameter is too small, or
+    the reference belongs to other micrographs or another pixel size.
     """
 
     _label = "evaluate picks"
@@ -54,7 +60,7 @@ class ApbcProtEvaluate(EMProtocol, ApbcProtBase):
             pointerClass="SetOfCoordinates",
             important=True,
             label="Picks",
-            help="Coordinates to score.",
+            help="Coordinates to score, of any picker. With scores there is a curve, too.",
         )
         form.addParam(
             "referenceCoordinates",
@@ -71,7 +77,8 @@ class ApbcProtEvaluate(EMProtocol, ApbcProtBase):
             validators=[params.Positive],
             important=True,
             label="Particle diameter (Å)",
-            help="A pick within half of it of a reference particle is a hit.",
+            help="Diameter of the particle in Å. A pick within half of it of a reference particle "
+            "is a hit. The wizard draws it on a micrograph.",
         )
         form.addParam(
             "edge",
@@ -80,7 +87,8 @@ class ApbcProtEvaluate(EMProtocol, ApbcProtBase):
             validators=[params.GE(0)],
             label="Edge to leave out (Å)",
             help="Picks and reference particles nearer than this to the border of the "
-            "micrograph do not count.",
+            "micrograph do not count. Half a diameter is sensible, since apbc leaves out particles "
+            "that are not whole; 0 counts all.",
         )
         form.addParam(
             "excludeModel",
@@ -88,7 +96,8 @@ class ApbcProtEvaluate(EMProtocol, ApbcProtBase):
             pointerClass="ApbcModel",
             allowsNull=True,
             label="Leave out training micrographs of (optional)",
-            help="The micrographs on which this model was trained are left out.",
+            help="The micrographs on which this model was trained are left out, so that the "
+            "figures tell about new ones. Empty: all count.",
         )
         form.addParallelSection(threads=0, mpi=0)
 

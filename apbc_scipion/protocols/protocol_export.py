@@ -29,18 +29,21 @@ class ApbcProtExport(EMProtocol, ApbcProtBase):
     under the names that Relion looks for, with the folders of the micrographs kept, also when
     two folders hold micrographs of one name. Scores of _apbc - pick particles_ go along.
 
-    *Into Relion.* Give the star file of the micrographs in the Relion project, and the files are
-    laid out for it; the micrographs are matched by their file names. In Relion's Particle
-    extraction choose as input coordinates, with the file browser: _coords_suffix_apbc.star_ in
-    Relion 3.1, _autopick.star_ in Relion 4 and 5. Relion's Import is not needed. (To use it all
-    the same, copy the micrograph folders from the export into the folder of the Relion project
-    first, since Import keeps the path of every file as it is.)
-
-    *Without that star file* the micrographs have the names of this Scipion project, and
-    micrographs.star lists them: run Relion in the folder of the project.
+    *Input.* Coordinates, and best the star file of the micrographs in the Relion project: the
+    files are laid out for it, and micrographs are matched by their file names. Without it the
+    micrographs have the names of this Scipion project, and micrographs.star lists them: run
+    Relion in the folder of the project.
 
     *Output.* The files, in extra/export; the summary says where. There is no new set in the
-    project.
+    project. In Relion's Particle extraction choose as input coordinates, with the file browser:
+    _coords_suffix_apbc.star_ in Relion 3.1, _autopick.star_ in Relion 4 and 5. Relion's Import is
+    not needed. (To use it all the same, copy the micrograph folders from the export into the
+    folder of the Relion project first, since Import keeps the path of every file as it is.)
+
+    *If the result is poor.* If Relion extracts no particles, the names differ: give the star file
+    of the micrographs of that very Relion project. The summary tells which micrographs were not
+    found in it. If picks seem to sit beside the particles, check that the pixel size of the
+    micrographs is right in both programs; nothing needs to be flipped.
     """
 
     _label = "export coordinates"
@@ -56,7 +59,7 @@ class ApbcProtExport(EMProtocol, ApbcProtBase):
             pointerClass="SetOfCoordinates",
             important=True,
             label="Coordinates",
-            help="Coordinates of any program.",
+            help="Coordinates of any picker; scores of apbc go along.",
         )
         form.addParam(
             "relionMicrographs",
@@ -82,7 +85,8 @@ class ApbcProtExport(EMProtocol, ApbcProtBase):
             params.BooleanParam,
             default=True,
             label="EMAN boxes",
-            help="NAME.box for every micrograph: lower left corner, width and height in pixels.",
+            help="NAME.box for every micrograph: lower left corner, width and height in pixels. "
+            "EMAN and many other programs read them.",
         )
         form.addParam(
             "boxSize",
@@ -99,7 +103,8 @@ class ApbcProtExport(EMProtocol, ApbcProtBase):
             params.BooleanParam,
             default=False,
             label="One star file",
-            help="coordinates.star, with rlnMicrographName, rlnCoordinateX and rlnCoordinateY.",
+            help="coordinates.star, with rlnMicrographName, rlnCoordinateX and rlnCoordinateY of "
+            "all picks: for cryoSPARC's Import Particle Stack and for scripts.",
         )
         form.addParam(
             "exportCsv",
@@ -178,6 +183,21 @@ class ApbcProtExport(EMProtocol, ApbcProtBase):
             errors.append("The coordinates have no box size: give one for the EMAN boxes.")
         return errors
 
+    def _warnings(self):
+        warnings = []
+        coordinates = self.inputCoordinates.get()
+        if coordinates is not None and not coordinates.isStreamClosed():
+            warnings.append(
+                "The coordinates are still being made: those that come later are not exported."
+            )
+        boxSize = self.boxSize.get() or (coordinates is not None and coordinates.getBoxSize())
+        if self.exportEman and boxSize and boxSize % 2:
+            warnings.append(
+                "The box size of %d px is odd: corners of EMAN boxes are whole pixels, so that "
+                "centres move by half a pixel." % boxSize
+            )
+        return warnings
+
     def _summary(self):
         told = read_json_or_none(self._getExtraPath("export.json"))
         if told is None:
@@ -202,7 +222,8 @@ class ApbcProtExport(EMProtocol, ApbcProtBase):
         return []
 
     def _citations(self):
-        return []
+        programs = {"exportRelion": "Zivanov2018", "exportEman": "Tang2007"}
+        return [key for name, key in programs.items() if getattr(self, name)]
 
     # -------------------------- utilities ----------------------------------------
     def getExportPath(self, *names):

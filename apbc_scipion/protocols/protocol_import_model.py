@@ -26,10 +26,20 @@ class outputs(Enum):
 class ApbcProtImportModel(EMProtocol, ApbcProtBase):
     """Import a model that was trained in another project or on the command line.
 
-    A model is a folder: the weights (_model.keras_), the card (_card.json_: particle diameter,
-    pixel size, network, figures, training micrographs) and the report. The folder is checked
-    against its card: weights that are not those the card was written for are refused. It is
-    copied into the project.
+    *What it is for.* To pick or screen with a model that exists already: of an earlier session
+    with the same sample, of a colleague, or from _apbc train_.
+
+    *Input.* The folder of a model: the weights (_model.keras_), the card (_card.json_: particle
+    diameter, pixel size, network, figures, training micrographs) and the report. In a Scipion
+    project it is extra/model in the folder of the training run.
+
+    *Output.* One _ApbcModel_, a copy of the folder in this project. It is checked against its
+    card: weights that are not those the card was written for are refused.
+
+    *If the result is poor.* A model knows the sample, the diameter and the imaging it was trained
+    on (the summary tells them). The pixel size may differ. If its picks are poor on your
+    micrographs, make a small training set of yours and give this model to _train classifier_ to
+    continue from. If the folder is refused, copy it again, whole.
     """
 
     _label = "import model"
@@ -44,7 +54,8 @@ class ApbcProtImportModel(EMProtocol, ApbcProtBase):
             params.FolderParam,
             important=True,
             label="Model folder",
-            help="Folder that holds card.json and model.keras.",
+            help="Folder that holds card.json and model.keras: extra/model of a training run, or "
+            "what _apbc train --out_ wrote.",
         )
         form.addParallelSection(threads=0, mpi=0)
 
@@ -102,6 +113,9 @@ class ApbcProtImportModel(EMProtocol, ApbcProtBase):
             if model is not None
             else []
         )
+
+    def _citations(self):
+        return ["AutopickBC"]
 
 
 def folder_problem(path):

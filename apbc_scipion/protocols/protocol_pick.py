@@ -18,21 +18,40 @@ from apbc_scipion.protocols.protocol_base import (
     set_problem,
 )
 
+PARALLEL_HELP = {
+    "streamingWarning": "Picking follows micrographs, and CTFs if they are given, that are still "
+    "being made, and ends when their protocols have ended.",
+    "streamingSleepOnWait": "Seconds between looks for new micrographs, 0 to 60 or so; with 0 "
+    "Scipion looks every few seconds.",
+    "streamingBatchSize": "Micrographs that one process of the engine picks, 1 to some hundreds. "
+    "Every process needs some seconds to start. With several GPUs there must be more batches than "
+    "GPUs. 0: all that are there.",
+    "numberOfThreads": "Batches that are picked at the same time, plus one. 1 or 2: one batch "
+    "after the other. With several GPUs: one more than GPUs. On the CPU leave it at 1: one process "
+    "uses all cores.",
+}
+
 
 class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
     """Pick particles on micrographs with a model that learned from good and bad particles.
 
+    *What it is for.* To go over every micrograph again once a model is trained, and over those
+    that are still to come: it works in streaming.
+
     *Input.* Micrographs (they may still be arriving) and a model. The pixel size need not be that
     of the training micrographs. Give CTFs if, and only if, the model was trained with CTFs.
 
-    *Score and threshold.* Every candidate gets a score that is calibrated: of the candidates with
-    a score near 0.7, about 70 % are particles. The coordinates in the output are those above the
-    threshold, with their score in the column apbcScore. All candidates stay in extra/candidates,
-    so a lower threshold later costs nothing. Picks at the threshold for other programs are in
-    extra/picks.
+    *Output.* _outputCoordinates_: the candidates above the threshold, with their score in the
+    column apbcScore. Scores are calibrated: of the candidates with a score near 0.7, about 70 %
+    are particles. _boxSize_ (1.5 diameters, in pixels): link it to the box size of an extraction
+    protocol. Files: all candidates in extra/candidates, so that another threshold later costs
+    nothing; picks at the threshold in extra/picks (star and box); score maps in extra/maps. The
+    viewer (_Analyze results_) shows picks, candidates and score maps.
 
-    *Box size.* The output _boxSize_ (1.5 diameters) can be dragged into the box size of an
-    extraction protocol.
+    *If the result is poor.* Open the viewer and move the threshold: up where false picks
+    disturb, down where particles are missed; "Create coordinates" makes a set of it. If no
+    threshold is good, the model needs better examples: see _create training set_. If picks sit
+    beside particles or several on one, the particle diameter is wrong.
 
     *Failures.* A micrograph that cannot be read or picked, or has no CTF where CTFs are given, is
     left out, named in the summary with the reason, and makes the run fail at its end, unless the
@@ -67,8 +86,8 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
             pointerClass="SetOfCTF",
             allowsNull=True,
             label="CTF (optional)",
-            help="Needed for a model that was trained on phase-flipped micrographs. A micrograph "
-            "is picked when its CTF has arrived.",
+            help="Needed for a model that was trained on phase-flipped micrographs, and of no use "
+            "to others. A micrograph is picked when its CTF has arrived.",
         )
         form.addParam(
             "threshold",
@@ -78,7 +97,9 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
             label="Threshold (0 to 1)",
             help="Candidates with a score below it are not exported. -1 takes the threshold "
             "on the model's card, which promises the best F1. 0.5 means that something is as "
-            "likely a particle as not. Raise it for cleaner particles, lower it for more.",
+            "likely a particle as not. Raise it for cleaner particles (0.7 to 0.9), lower it for "
+            "more (0.2 to 0.4). Another threshold later costs nothing: see the viewer. The wizard "
+            "shows the histogram of scores of earlier runs of the model, or of its report.",
         )
         form.addParam(
             "wantedBoxSize",
@@ -98,12 +119,14 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
             validators=[params.Range(0, 1, "must lie between 0 and 1.")],
             label="Tolerated share of failed micrographs (0 to 1)",
             help="The run fails at its end if a larger share of the micrographs failed. 0: any "
-            "failure makes it fail.",
+            "failure makes it fail; 0.05 lets one in twenty pass.",
         )
         self._defineGpuWizard(form)
         self._defineStreamingParams(form)
         form.getParam("streamingBatchSize").setDefault(32)
         form.addParallelSection(threads=1, mpi=0)
+        for name, text in PARALLEL_HELP.items():
+            form.getParam(name).help.set(text)
 
     # -------------------------- steps -----------------------------------------
     def _insertInitialSteps(self):

@@ -24,14 +24,23 @@ TRUE, FALSE = "outputParticlesTrue", "outputParticlesFalse"
 class ApbcProtScreen(EMProtocol, ApbcProtBase):
     """Sort particles into true and false ones with a model.
 
-    Particles from any picker get the model's calibrated score and are sorted at the threshold:
-    those above go to _outputParticlesTrue_, the others to _outputParticlesFalse_. Nothing else of
-    a particle changes: alignment, CTF, acquisition and coordinates are those of the input. The
-    score is in the column apbcScore of both sets. A set that would be empty is not made.
+    *What it is for.* To clean particles that somebody has picked already, with any picker,
+    without picking again, for instance before a long classification.
 
-    By default particles are read from their stacks. Reading them from the micrographs shows the
-    model the very pixels it was trained on and is the better choice where the micrographs are
-    there.
+    *Input.* Particles and a model. By default particles are read from their stacks. Reading them
+    from the micrographs shows the model the very pixels it was trained on and is the better
+    choice where the micrographs are there.
+
+    *Output.* _outputParticlesTrue_: particles with at least the score of the threshold;
+    _outputParticlesFalse_: the others. Nothing else of a particle changes: alignment, CTF,
+    acquisition and coordinates are those of the input. The score is in the column apbcScore of
+    both sets. A set that would be empty is not made. extra/screened/scores.csv has the score of
+    every particle. The viewer (_Analyze results_) shows both sets on the micrographs.
+
+    *If the result is poor.* Read the particles from the micrographs. If the boxes are narrower
+    than the particle, or the stacks are white on black the other way round, scores from stacks
+    mean little. Move the threshold in the viewer. Screening finds no particle that was not
+    picked: where many are missed, use _pick particles_.
     """
 
     _label = "screen particles"
@@ -48,7 +57,7 @@ class ApbcProtScreen(EMProtocol, ApbcProtBase):
             pointerClass="SetOfParticles",
             important=True,
             label="Particles",
-            help="Particles to screen.",
+            help="Particles of any picker, extracted by any program.",
         )
         form.addParam(
             "inputModel",
@@ -75,7 +84,8 @@ class ApbcProtScreen(EMProtocol, ApbcProtBase):
             allowsNull=True,
             condition="source == %d" % MICROGRAPHS,
             label="Micrographs (optional)",
-            help="Empty: the micrographs on which the particles were picked.",
+            help="Micrographs to cut the particles from; others than those of the picking are "
+            "matched by name. Empty: the micrographs on which the particles were picked.",
         )
         form.addParam(
             "inputCTF",
@@ -84,7 +94,8 @@ class ApbcProtScreen(EMProtocol, ApbcProtBase):
             allowsNull=True,
             condition="source == %d" % MICROGRAPHS,
             label="CTF (optional)",
-            help="Needed for a model that was trained on phase-flipped micrographs.",
+            help="Needed for a model that was trained on phase-flipped micrographs, and of no use "
+            "to others.",
         )
         form.addParam(
             "threshold",
@@ -94,7 +105,8 @@ class ApbcProtScreen(EMProtocol, ApbcProtBase):
             label="Threshold (0 to 1)",
             help="Particles with at least this score are true. -1 takes the threshold "
             "on the model's card, which promises the best F1. 0.5 means that something is as "
-            "likely a particle as not. Raise it for cleaner particles, lower it for more.",
+            "likely a particle as not. Raise it for cleaner particles (0.7 to 0.9), lower it for "
+            "more (0.2 to 0.4). The wizard shows the histogram of scores of an earlier run.",
         )
         self._defineGpuWizard(form)
         form.addParallelSection(threads=0, mpi=0)
