@@ -9,6 +9,7 @@ import sys
 import tempfile
 import unittest
 
+from pwem.objects import SetOfParticles
 from pyworkflow.template import TemplateList
 from pyworkflow.tests import BaseTest, setupTestProject
 
@@ -139,7 +140,7 @@ class TestTemplates(BaseTest):
             iterations=5,
             threads=2,
             diameter=diameter,
-            epochs=2,
+            epochs=3,
         )
 
     @classmethod
@@ -221,7 +222,6 @@ class TestTemplates(BaseTest):
                 model=os.path.abspath(self.done["training"].outputModel.getPath()),
             ),
         )
-        screening = done["screening"]
-        true = screening.outputParticlesTrue
-        self.assertEqual(true.getSize() + screening.outputParticlesFalse.getSize(), len(particles))
-        self.assertTrue(hasattr(true.getFirstItem(), SCORE))
+        sets = [items for _, items in done["screening"].iterOutputAttributes(SetOfParticles)]
+        self.assertEqual(sum(items.getSize() for items in sets), len(particles))
+        self.assertTrue(hasattr(sets[0].getFirstItem(), SCORE))
