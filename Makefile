@@ -2,13 +2,14 @@
 SHELL := /bin/bash
 READY := .venv/ready
 
-.PHONY: help setup demo test bench clean
+.PHONY: help setup demo test bench screenshots clean
 
 help:
 	@echo 'make demo [DATA=folder]   the whole workflow on simulated micrographs, or on yours;'
 	@echo '                          ARGS="--diameter 180" passes options on'
 	@echo 'make test                 all checks and tests'
 	@echo 'make bench                speed, memory and accuracy, for docs/benchmarks.md'
+	@echo 'make screenshots [DATA=folder]  the pictures of docs/, or the same of your micrographs in screenshots/'
 	@echo 'make clean                remove what these have made'
 
 setup: $(READY)
@@ -25,5 +26,8 @@ test: $(READY)
 bench: $(READY)
 	. scripts/env.sh && python benchmarks/run.py
 
+screenshots: $(READY)
+	. scripts/env.sh && python scripts/screenshots.py $(if $(DATA),--data '$(DATA)') $(if $(ARGS),-- $(ARGS))
+
 clean:
-	rm -rf .venv .scipion demo bench build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf screenshots .venv .scipion demo bench build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -276,8 +276,10 @@ def draw_legend(axes, selection, view, compare):
     else:
         entries = []
         if view != REJECTED_VIEW:
-            middle = SCORES(0.6) if np.isfinite(selection.accepted[:, 2]).any() else PLAIN
-            entries.append((middle, "-", "%d picks" % len(selection.accepted)))
+            scored = np.isfinite(selection.accepted[:, 2]).any()
+            told = "%d picks" + (", coloured by score" if scored else "")
+            colour = SCORES(0.6) if scored else PLAIN
+            entries.append((colour, "-", told % len(selection.accepted)))
             if len(selection.added):
                 entries.append((BY_HAND, "-", "%d by hand" % len(selection.added)))
         if view != ACCEPTED_VIEW:

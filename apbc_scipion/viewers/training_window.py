@@ -8,8 +8,7 @@ from apbc_scipion.viewers import training_figure as drawing
 from apbc_scipion.viewers.training_source import PlaceError
 from apbc_scipion.viewers.window import ERROR, INK, ApbcWindow
 
-POLL_MILLISECONDS, SETTLE_MILLISECONDS = 2000, 120
-SETTLING = "settling"
+POLL_MILLISECONDS = 2000
 CURVES, FIGURES, CROPS = "Curves", "Figures", "Crops"
 HINTS = {
     CURVES: "Training that goes on while validation gets worse learns its labels by heart; the "
@@ -181,9 +180,7 @@ class TrainingWindow(ApbcWindow):
         self.told.configure(
             text="%s\nlabelled %s, scored %0.3f" % (where, crop["label"], crop["score"])
         )
-        if SETTLING in self._timers:
-            self.root.after_cancel(self._timers[SETTLING])
-        self._timers[SETTLING] = self.root.after(SETTLE_MILLISECONDS, self._showPlace)
+        self.later("place", self._showPlace)
 
     def getCrop(self):
         """Crop that is selected, as ``crops.json`` tells it."""
