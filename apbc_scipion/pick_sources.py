@@ -192,13 +192,18 @@ class SetSource(PickSource):
                 "The micrographs of the %s are not known, so there is nothing to draw picks on."
                 % ("coordinates" if isinstance(first, SetOfCoordinates) else "particles")
             )
-        rate = micrographs.getSamplingRate()
         if isinstance(first, SetOfCoordinates):
             scale, box = 1.0, first.getBoxSize()
         else:
-            scale = first.getSamplingRate() / rate
-            dimensions = first.getDim()
-            box = int(dimensions[0] * scale) if dimensions else 0
+            dimensions, rate = first.getDim(), first.getSamplingRate()
+            box = int(dimensions[0] * rate / micrographs.getSamplingRate()) if dimensions else 0
+            # A header tells how large micrographs are; one that has moved tells nothing.
+            there = os.path.exists(micrographs.getFirstItem().getFileName())
+            scale = (
+                convert.particle_scale(first, micrographs)
+                if there
+                else rate / micrographs.getSamplingRate()
+            )
         PickSource.__init__(self, micrographs, diameter, box)
         self.items = items
         self.scale = scale

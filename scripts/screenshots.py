@@ -18,7 +18,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 WORK = REPOSITORY / "screenshots"
 IMAGES = REPOSITORY / "docs" / "images"
-BORDER, TITLE = 1, 20  # pixels of the window manager's frame
+BORDER, TITLE, MENU = 1, 20, 29  # pixels of the window manager's frame, or of a menu
 
 
 def run_demo(folder, arguments):
@@ -90,7 +90,8 @@ class Photographer:
         root = window.root
         root.lift()
         self.rest(window)
-        left, top = root.winfo_rootx() - BORDER, root.winfo_rooty() - TITLE
+        above = MENU if root.cget("menu") else TITLE
+        left, top = root.winfo_rootx() - BORDER, root.winfo_rooty() - above
         box = (
             max(0, left),
             max(0, top),
@@ -99,8 +100,7 @@ class Photographer:
         )
         picture = ImageGrab.grab(bbox=box, xdisplay=os.environ["DISPLAY"]).convert("RGB")
         path = self.out / f"{name}.png"
-        # 256 colours are enough for windows, and a third of the bytes.
-        picture.quantize(256, dither=0).save(path, optimize=True)
+        picture.save(path, optimize=True)
         sys.stdout.write(f"wrote {path.relative_to(REPOSITORY)}\n")
 
     def show(self, window, width, height, x=40, y=40):
@@ -183,13 +183,40 @@ class Photographer:
         window.close()
 
     def projectWindow(self):
-        """Scipion's own window with the workflow."""
+        """Show Scipion's own window with the workflow, its picking run selected."""
+        from tkinter import ttk
+
         from pyworkflow.gui.project import ProjectWindow
 
+        settings = self.project.getSettings()
+        settings.runSelection.clear()
+        settings.runSelection.append(self.find("ApbcProtPick").getObjId())
+        settings.write()
         window = ProjectWindow(self.project.getPath())
-        self.show(window, 1500, 900, 20, 20)
+        window.root.attributes("-zoomed", False)
+        self.show(window, 1440, 900, 20, 30)
+        for widget in descendants(window.root):
+            if isinstance(widget, ttk.PanedWindow):
+                widget.sashpos(0, 600)
+            elif isinstance(widget, ttk.Treeview):
+                open_items(widget, ("Picking", "apbc model"))
         self.rest(window, 3)
         self.take(window, "project")
+
+
+def descendants(widget):
+    """Yield the widgets inside a widget."""
+    for child in widget.winfo_children():
+        yield child
+        yield from descendants(child)
+
+
+def open_items(tree, names, parent=""):
+    """Open the items of a tree that have a name, and what they are in."""
+    for item in tree.get_children(parent):
+        if str(tree.item(item, "text")).strip() in names:
+            tree.item(item, open=True)
+        open_items(tree, names, item)
 
 
 def main():

@@ -27,13 +27,23 @@ def need_screen():
 def _start():
     """Start Xvfb on a display that it chooses, and openbox on it."""
     reading, writing = os.pipe()
-    server = subprocess.Popen(
-        ["Xvfb", "-displayfd", str(writing), "-screen", "0", SIZE, "-nolisten", "tcp"],
+    # It ends with its last client: a server that is stopped before ends this program with an error.
+    subprocess.Popen(
+        [
+            "Xvfb",
+            "-displayfd",
+            str(writing),
+            "-screen",
+            "0",
+            SIZE,
+            "-nolisten",
+            "tcp",
+            "-terminate",
+        ],
         pass_fds=[writing],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    atexit.register(_stop, server)
     os.close(writing)
     with os.fdopen(reading) as told:
         number = told.readline().strip()

@@ -202,7 +202,7 @@ def draw_micrograph(axes, thumbnail, image, stretch=0.5):
     )
 
 
-def draw_histogram(axes, scores, threshold, limits, marks=()):
+def draw_histogram(axes, scores, threshold, limits, marks=(), labels=("score", "candidates")):
     """Draw the histogram of all candidates' scores; its colours are those of the circles.
 
     Parameters
@@ -214,6 +214,8 @@ def draw_histogram(axes, scores, threshold, limits, marks=()):
         Lowest and highest score.
     marks : iterable of (float, str)
         Thresholds to mark, with what they are.
+    labels : (str, str)
+        Of the axes.
 
     Returns
     -------
@@ -229,8 +231,8 @@ def draw_histogram(axes, scores, threshold, limits, marks=()):
     axes.set_yscale("function", functions=(_root, np.square))
     axes.set_ylim(0, max(1.0, 1.25 * counts.max()))
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-    axes.set_xlabel("score", fontsize=9, color=INK)
-    axes.set_ylabel("candidates", fontsize=9, color=INK)
+    axes.set_xlabel(labels[0], fontsize=9, color=INK)
+    axes.set_ylabel(labels[1], fontsize=9, color=INK)
     axes.tick_params(labelsize=8, color=PALE, labelcolor=INK)
     for spine in ("top", "right"):
         axes.spines[spine].set_visible(False)

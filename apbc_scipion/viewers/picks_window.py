@@ -10,6 +10,7 @@ import numpy as np
 from apbc.display.score_picture import read_score_picture
 from apbc.display.thumbnail import band_pass, read_region
 from apbc.errors import ApbcError
+from apbc_scipion.viewers.pan_zoom import PanZoom
 from apbc_scipion.viewers.picks_figure import (
     ACCEPTED_VIEW,
     BOTH_VIEW,
@@ -24,7 +25,6 @@ from apbc_scipion.viewers.window import INK, PALE, ApbcWindow
 LOOK, ADD, ERASE = "look", "add", "erase"
 VIEWS = (ACCEPTED_VIEW, REJECTED_VIEW, BOTH_VIEW)
 POLL_MILLISECONDS, DETAIL_MILLISECONDS, CREATION_MILLISECONDS = 3000, 250, 500
-WHEEL = 1.25
 HINT = (
     "Left/Right: micrograph   wheel: zoom   drag: move   0: whole   +/-: threshold   t: accepted, "
     "rejected, both   m: score map   v/a/e: look, add, erase   Ctrl+Z: undo"
@@ -54,7 +54,6 @@ class PicksWindow(ApbcWindow):
         self._at = 0
         self._thumbnail = self._image = self._shown = None
         self._background = None
-        self._drag = None
         self._compared = None
         self.seconds = {}
         self._makeWidgets()
@@ -81,10 +80,8 @@ class PicksWindow(ApbcWindow):
         self._makeEditing(panel)
         connect = self.canvas.mpl_connect
         connect("draw_event", self._onDraw)
-        connect("scroll_event", self._onScroll)
         connect("button_press_event", self._onPress)
-        connect("motion_notify_event", self._onMotion)
-        connect("button_release_event", self._onRelease)
+        self.panZoom = PanZoom(self.axes, self._moved, self._isDrag)
         self.say(HINT)
 
     def _makeList(self, panel):
@@ -299,7 +296,7 @@ class PicksWindow(ApbcWindow):
         else:
             picks = self.review.getPicks(self.getLabel())
             columns, rows = picks[:, :2].max(axis=0) if len(picks) else (100, 100)
-        self._limits = (-0.5, columns - 0.5), (-0.5, rows - 0.5)
+        self.panZoom.set((-0.5, columns - 0.5), (-0.5, rows - 0.5))
 
     def showWhole(self):
         """Zoom out to the whole micrograph."""
@@ -349,8 +346,7 @@ class PicksWindow(ApbcWindow):
             )
         self._drawMap(label)
         axes.set_aspect("equal")
-        axes.set_xlim(*self._limits[0])
-        axes.set_ylim(*self._limits[1])
+        self.panZoom.apply()
         axes.set_title(
             "%s   (%d of %d)" % (label, self._at + 1, len(self.review.labels)),
             fontsize=11,
@@ -466,33 +462,19 @@ class PicksWindow(ApbcWindow):
             )
 
     # ------------------------------- mouse --------------------------------------------
-    def _onScroll(self, event):
-        if event.inaxes is not self.axes:
-            return
-        factor = 1 / WHEEL if event.button == "up" else WHEEL
-        self.zoom(factor, event.xdata, event.ydata)
-
     def zoom(self, factor, x, y):
         """Zoom about a point; a factor below 1 goes nearer."""
-        (left, right), (bottom, top) = self._limits
-        self._limits = (
-            (x + (left - x) * factor, x + (right - x) * factor),
-            (y + (bottom - y) * factor, y + (top - y) * factor),
-        )
-        self._moved()
+        self.panZoom.zoom(factor, x, y)
 
     def _moved(self):
-        """Draw after the view has moved, and read what is missing once it rests."""
-        self.axes.set_xlim(*self._limits[0])
-        self.axes.set_ylim(*self._limits[1])
-        self.canvas.draw_idle()
+        """Read what is missing once the view rests."""
         self.later("detail", self._readDetail, DETAIL_MILLISECONDS)
 
     def _readDetail(self):
         """Read the part that is shown with all its pixels."""
         if self._thumbnail is None:
             return
-        (left, right), (bottom, top) = self._limits
+        (left, right), (bottom, top) = self.panZoom.limits
         margin = 0.25 * max(right - left, top - bottom)
         box = (left - margin, right + margin, bottom - margin, top + margin)
         label = self.getLabel()
@@ -515,25 +497,9 @@ class PicksWindow(ApbcWindow):
             self.erase(event.xdata, event.ydata)
         elif event.button == 1 and mode == ADD:
             self.add(event.xdata, event.ydata)
-        elif event.button in (1, 2):
-            self._drag = event.x, event.y, self._limits
 
-    def _onMotion(self, event):
-        if self._drag is None:
-            return
-        x, y, ((left, right), (bottom, top)) = self._drag
-        size = self.axes.bbox
-        across = (event.x - x) / size.width * (right - left)
-        up = (event.y - y) / size.height * (top - bottom)
-        self._limits = (left - across, right - across), (bottom - up, top - up)
-        self.axes.set_xlim(*self._limits[0])
-        self.axes.set_ylim(*self._limits[1])
-        self.canvas.draw_idle()
-
-    def _onRelease(self, event):
-        if self._drag is not None:
-            self._drag = None
-            self._moved()
+    def _isDrag(self, event):
+        return event.button == 2 or (event.button == 1 and self._mode.get() == LOOK)
 
     # ------------------------------- edits --------------------------------------------
     def add(self, x, y):

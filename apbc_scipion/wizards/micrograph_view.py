@@ -8,10 +8,10 @@ from matplotlib.patches import Rectangle
 
 from apbc.display.thumbnail import band_pass, grey_limits, read_thumbnail
 from apbc.errors import ApbcError
+from apbc_scipion.viewers.pan_zoom import PanZoom
+from apbc_scipion.viewers.window import INK, PALE
 
 CIRCLE, BOX = "#3ddbd9", "#ffb000"
-INK, PALE = "#1b1f24", "#5c6670"
-ZOOM = 1.25
 SEEN_DIAMETERS = 16  # along the picture when it opens
 KEYS = (
     "Left and right arrow: other micrographs. Wheel: zoom. Drag: pan. Home: the whole micrograph."
@@ -107,7 +107,6 @@ class MicrographView:
         self._mark = mark
         self._cache = cache
         self._marks = []
-        self._grabbed = None
         self._home = None
         bar = ttk.Frame(window.body)
         bar.pack(side=tk.TOP, fill=tk.X, padx=8, pady=(6, 0))
@@ -121,11 +120,7 @@ class MicrographView:
         frame.pack(fill=tk.BOTH, expand=True)
         self.figure = window.addFigure(frame, 9, 6.5)
         self.axes = self.figure.add_axes([0.07, 0.08, 0.91, 0.86])
-        canvas = self.figure.canvas
-        canvas.mpl_connect("scroll_event", self._onWheel)
-        canvas.mpl_connect("button_press_event", self._onPress)
-        canvas.mpl_connect("motion_notify_event", self._onMove)
-        canvas.mpl_connect("button_release_event", self._onRelease)
+        self.panZoom = PanZoom(self.axes)
         for key, function in (
             ("<Left>", lambda event: self._onKey(event, -1)),
             ("<Right>", lambda event: self._onKey(event, 1)),
@@ -167,7 +162,7 @@ class MicrographView:
                 transform=self.axes.transAxes,
             )  # fmt: skip
             self.points = self.points[:0]
-            self._home = None
+            self._home = self.panZoom.limits = None
             self.window.say("This micrograph cannot be shown; try the next.", error=True)
             self.figure.canvas.draw_idle()
             return
@@ -200,39 +195,9 @@ class MicrographView:
         """Show the middle, so that the size of marks can be judged."""
         left, right, bottom, top = self._home
         half = min(right - left, top - bottom, SEEN_DIAMETERS * diameter) / 2
-        self.axes.set_xlim((left + right) / 2 - half, (left + right) / 2 + half)
-        self.axes.set_ylim((bottom + top) / 2 - half, (bottom + top) / 2 + half)
+        across, up = (left + right) / 2, (bottom + top) / 2
+        self.panZoom.set((across - half, across + half), (up - half, up + half))
 
     def _onHome(self, event=None):
         if self._home is not None:
-            self.axes.set_xlim(self._home[:2])
-            self.axes.set_ylim(self._home[2:])
-            self.figure.canvas.draw_idle()
-
-    def _onWheel(self, event):
-        if event.inaxes is not self.axes or self._home is None:
-            return
-        factor = 1 / ZOOM if event.button == "up" else ZOOM
-        for centre, get, put in (
-            (event.xdata, self.axes.get_xlim, self.axes.set_xlim),
-            (event.ydata, self.axes.get_ylim, self.axes.set_ylim),
-        ):
-            put([centre + (limit - centre) * factor for limit in get()])
-        self.figure.canvas.draw_idle()
-
-    def _onPress(self, event):
-        if event.inaxes is self.axes and event.button == 1:
-            self._grabbed = event.xdata, event.ydata
-
-    def _onMove(self, event):
-        if self._grabbed is None or event.inaxes is not self.axes:
-            return
-        for grabbed, now, get, put in (
-            (self._grabbed[0], event.xdata, self.axes.get_xlim, self.axes.set_xlim),
-            (self._grabbed[1], event.ydata, self.axes.get_ylim, self.axes.set_ylim),
-        ):
-            put([limit + grabbed - now for limit in get()])
-        self.figure.canvas.draw_idle()
-
-    def _onRelease(self, event):
-        self._grabbed = None
+            self.panZoom.set(self._home[:2], self._home[2:])

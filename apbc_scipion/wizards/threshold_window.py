@@ -3,14 +3,11 @@
 import tkinter as tk
 from tkinter import ttk
 
-import numpy as np
-
 from apbc.evaluation.expected import expected_precision, threshold_for_precision
+from apbc_scipion.viewers.picks_figure import draw_histogram
+from apbc_scipion.viewers.window import INK, PALE
 from apbc_scipion.wizards.wizard_window import NumberField, WizardWindow
 
-KEPT, LEFT, OWN, CHOSEN = "#0072b2", "#d0d5da", "#d55e00", "#1b1f24"
-INK, PALE = "#1b1f24", "#5c6670"
-BINS = 50
 WANTED_PRECISION = 0.9
 OWN_VALUE = -1.0
 
@@ -24,39 +21,19 @@ def draw_scores(axes, scores, threshold):
     scores : apbc_scipion.wizards.score_sources.Scores
     threshold : float
     """
-    axes.clear()
-    values, what = scores.values, scores.what
-    low, high = scores.limits
-    edges = np.linspace(low, high, BINS + 1)
-    if len(values):
-        for chosen, colour, label in (
-            (values >= threshold, KEPT, "kept"),
-            (values < threshold, LEFT, "left out"),
-        ):
-            counts, _ = np.histogram(values[chosen], edges)
-            axes.bar(
-                edges[:-1], counts, edges[1] - edges[0], align="edge", color=colour, label=label
-            )
-        counts, _ = np.histogram(values, edges)
-        if counts.max() > 50 * max(1, np.median(counts)):
-            axes.set_yscale("log")
-            axes.set_ylim(bottom=0.7)
-    else:
-        axes.text(0.5, 0.5, "no %s" % what, ha="center", color=PALE, transform=axes.transAxes)
-        axes.set_yticks([])
-    if scores.own is not None:
-        axes.axvline(scores.own, color=OWN, linestyle="--", label="threshold: " + scores.ownName)
-    axes.axvline(threshold, color=CHOSEN, linewidth=2, label="threshold: chosen")
-    axes.set_xlim(low, high)
-    axes.set_xlabel(
-        "score (probability of being a particle)" if scores.calibrated else "score of the picker",
-        color=INK,
+    marks = [] if scores.own is None else [(scores.own, scores.ownName)]
+    label = (
+        "score (probability of being a particle)" if scores.calibrated else "score of the picker"
     )
-    axes.set_ylabel("number of %s" % what, color=INK)
-    axes.tick_params(colors=PALE)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.13), ncol=4, fontsize=9)
+    draw_histogram(
+        axes, scores.values, threshold, scores.limits, marks, (label, "number of %s" % scores.what)
+    )
+    if not len(scores.values):
+        axes.text(
+            0.5, 0.5, "no %s" % scores.what, ha="center", color=PALE, transform=axes.transAxes
+        )
+        axes.set_yticks([])
+    axes.axvline(threshold, color=INK, linewidth=2)
 
 
 def describe(scores, threshold):

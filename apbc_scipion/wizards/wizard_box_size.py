@@ -1,31 +1,18 @@
 """Wizard of the box size."""
 
-from pyworkflow.wizard import Wizard
-
 from apbc_scipion.protocols import ApbcProtCreateCoordinates, ApbcProtPick
+from apbc_scipion.wizards.wizard_base import ApbcWizard
 
 PARAMETER = "wantedBoxSize"
 
 
-class ApbcBoxSizeWizard(Wizard):
+class ApbcBoxSizeWizard(ApbcWizard):
     """Draw the box over a micrograph of the input."""
 
     _targets = [(ApbcProtPick, [PARAMETER]), (ApbcProtCreateCoordinates, [PARAMETER])]
 
-    def show(self, form, *params):
-        """Open the window, or tell what is missing."""
-        window = self.makeWindow(form)
-        if window is not None:
-            window.open()
-
     def makeWindow(self, form):
-        """Make the window.
-
-        Returns
-        -------
-        BoxSizeWindow or None
-            None where there is nothing to show; the user was told why.
-        """
+        """Make the window; tell what is missing."""
         from apbc_scipion.pick_sources import SourceError
         from apbc_scipion.wizards.places import thumbnail_folder
         from apbc_scipion.wizards.size_window import BoxSizeWindow

@@ -1,33 +1,20 @@
 """Wizard that chooses good and bad 2D classes."""
 
-from pyworkflow.wizard import Wizard
-
 from apbc_scipion import convert
 from apbc_scipion.protocols import ApbcProtCreateTrainingSet
 from apbc_scipion.protocols.protocol_create_training_set import SMALLEST_CLASS
+from apbc_scipion.wizards.wizard_base import ApbcWizard
 
 GOOD_CLASSES, BAD_CLASSES = "goodClasses", "badClasses"
 
 
-class ApbcClassesWizard(Wizard):
+class ApbcClassesWizard(ApbcWizard):
     """Mark class averages as good, bad or left out; the rule's suggestion is marked first."""
 
     _targets = [(ApbcProtCreateTrainingSet, [GOOD_CLASSES, BAD_CLASSES])]
 
-    def show(self, form, *params):
-        """Open the window, or tell what is missing."""
-        window = self.makeWindow(form)
-        if window is not None:
-            window.open()
-
     def makeWindow(self, form):
-        """Make the window.
-
-        Returns
-        -------
-        ClassChooserWindow or None
-            None where there is nothing to show; the user was told why.
-        """
+        """Make the window; tell what is missing."""
         from apbc_scipion.class_averages import ClassesError, read_averages
         from apbc_scipion.wizards.class_chooser_marks import ClassMarks
         from apbc_scipion.wizards.class_chooser_window import ClassChooserWindow

@@ -1,31 +1,18 @@
 """Wizard of the particle's diameter."""
 
-from pyworkflow.wizard import Wizard
-
 from apbc_scipion.protocols import ApbcProtCreateTrainingSet, ApbcProtEvaluate
+from apbc_scipion.wizards.wizard_base import ApbcWizard
 
 PARAMETER = "particleDiameter"
 
 
-class ApbcDiameterWizard(Wizard):
+class ApbcDiameterWizard(ApbcWizard):
     """Draw the diameter over a micrograph of the input."""
 
     _targets = [(ApbcProtCreateTrainingSet, [PARAMETER]), (ApbcProtEvaluate, [PARAMETER])]
 
-    def show(self, form, *params):
-        """Open the window, or tell what is missing."""
-        window = self.makeWindow(form)
-        if window is not None:
-            window.open()
-
     def makeWindow(self, form):
-        """Make the window.
-
-        Returns
-        -------
-        DiameterWindow or None
-            None where there is nothing to show; the user was told why.
-        """
+        """Make the window; tell what is missing."""
         from apbc_scipion.pick_sources import SourceError
         from apbc_scipion.wizards import places
         from apbc_scipion.wizards.size_window import DiameterWindow

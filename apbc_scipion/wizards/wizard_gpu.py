@@ -1,12 +1,11 @@
 """Wizard of the list of GPUs."""
 
-from pyworkflow.wizard import Wizard
-
 from apbc_scipion.protocols import ApbcProtPick, ApbcProtScreen, ApbcProtTrain
 from apbc_scipion.protocols.protocol_base import GPU_WIZARD
+from apbc_scipion.wizards.wizard_base import ApbcWizard
 
 
-class ApbcGpuWizard(Wizard):
+class ApbcGpuWizard(ApbcWizard):
     """List the GPUs of the machine."""
 
     # Scipion draws its own fields for GPUs, with no place for a wizard: this one has a line.
@@ -14,17 +13,8 @@ class ApbcGpuWizard(Wizard):
         (protocol, [GPU_WIZARD]) for protocol in (ApbcProtPick, ApbcProtScreen, ApbcProtTrain)
     ]
 
-    def show(self, form, *params):
-        """Open the window."""
-        self.makeWindow(form).open()
-
     def makeWindow(self, form):
-        """Make the window.
-
-        Returns
-        -------
-        GpuWindow
-        """
+        """Make the window."""
         from apbc_scipion.wizards.gpu_window import GpuWindow
         from apbc_scipion.wizards.gpus import list_gpus, read_ids
 

@@ -1,13 +1,12 @@
 """Wizard of the threshold."""
 
-from pyworkflow.wizard import Wizard
-
 from apbc_scipion.protocols import ApbcProtCreateCoordinates, ApbcProtPick, ApbcProtScreen
+from apbc_scipion.wizards.wizard_base import ApbcWizard
 
 PARAMETER = "threshold"
 
 
-class ApbcThresholdWizard(Wizard):
+class ApbcThresholdWizard(ApbcWizard):
     """Choose the threshold on the histogram of scores."""
 
     _targets = [
@@ -16,20 +15,8 @@ class ApbcThresholdWizard(Wizard):
         (ApbcProtCreateCoordinates, [PARAMETER]),
     ]
 
-    def show(self, form, *params):
-        """Open the window, or tell what is missing."""
-        window = self.makeWindow(form)
-        if window is not None:
-            window.open()
-
     def makeWindow(self, form):
-        """Make the window.
-
-        Returns
-        -------
-        ThresholdWindow or None
-            None where there is nothing to show; the user was told why.
-        """
+        """Make the window; tell what is missing."""
         from apbc_scipion.pick_sources import SourceError
         from apbc_scipion.wizards.threshold_window import ThresholdWindow
         from apbc_scipion.wizards.wizard_window import tell
