@@ -56,6 +56,7 @@ def make_project(micrographs):
     small = WORK / "small"
     truth = common.write_micrographs(str(small))
     project = Manager().createProject("viewer", location=str(WORK))
+    os.chdir(project.getPath())
     settings = workflow.Settings(
         micrographs=sorted(map(str, small.glob("*.mrc"))),
         pixelSize=common.PIXEL_SIZE,

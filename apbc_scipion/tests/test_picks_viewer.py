@@ -1,6 +1,8 @@
 """The picks viewer on a real project's outputs, driven by real events under Xvfb."""
 
 import os
+import subprocess
+import sys
 import time
 from unittest import mock
 
@@ -308,6 +310,37 @@ class TestPicksViewer(ModelTest):
         with self.assertRaises(SourceError) as caught:
             viewer.writePicture(self.protPick, path, micrograph="nowhere")
         self.assertIn("mic_00", str(caught.exception))
+
+    def picture(self, *words):
+        """Run the command that writes pictures, on a machine without a screen."""
+        environment = {name: value for name, value in os.environ.items() if name != "DISPLAY"}
+        return subprocess.run(
+            [sys.executable, "-m", "apbc_scipion.picture", self.proj.getPath(), *words],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            universal_newlines=True,
+        )
+
+    def test_the_command_that_writes_pictures(self):
+        pick = str(self.protPick.getObjId())
+        for run in (pick, str(self.protTrain.getObjId())):
+            path = self.path(run + "_told.png")
+            done = self.picture(run, "--out", path)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            with Image.open(path) as picture:
+                self.assertGreater(picture.size[0], 800)
+        path = self.path("none.png")
+        for words, told in (
+            (("no such run",), "no run 'no such run'"),
+            ((pick, "--micrograph", "nowhere"), "no picked micrograph 'nowhere'"),
+            ((pick, "--output", "nothing"), "no output nothing"),
+            ((str(self.protMics.getObjId()),), "no picture of"),
+        ):
+            done = self.picture(*words, "--out", path)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(told, done.stderr)
+            self.assertFalse(os.path.exists(path))
 
     def test_create_coordinates_refuses_what_cannot_be(self):
         protocol = self.newProtocol(ApbcProtCreateCoordinates, threshold=1.5)
