@@ -158,8 +158,6 @@ class Photographer:
         form = self.form(dataset, "create training set", 980, 640)
         self.take(form, "form_create_training_set")
         if dataset.inputClasses.get() is not None:
-            dataset.goodClasses.set("")
-            dataset.badClasses.set("")
             self.wizard(form, "goodClasses", "class_chooser")
         self.wizard(form, "particleDiameter", "diameter_wizard")
         form.root.destroy()

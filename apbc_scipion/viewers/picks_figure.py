@@ -249,6 +249,8 @@ def draw_histogram(axes, scores, threshold, limits, marks=(), labels=("score", "
             color=INK,
             va="top",
             ha="right" if right else "left",
+            bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1},
+            zorder=3,
         )
     return bars
 
