@@ -6,7 +6,9 @@ extent=thumbnail.extent)``), in pixels of the micrograph.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import logging
 import os
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,9 +19,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import fft
 
+from apbc.errors import ApbcError
 from apbc.io.files import atomic_path
 from apbc.io.images import micrograph_info, read_micrograph
 from apbc.io.mrc import mrc_layout
+
+logger = logging.getLogger(__name__)
 
 FloatImage = npt.NDArray[np.float32]
 Extent = Tuple[float, float, float, float]
@@ -63,7 +68,8 @@ def read_thumbnail(
     ----------
     path : str or Path
     cache : str or Path, optional
-        Folder where thumbnails are kept; at most 250 of them, the oldest go first.
+        Folder where thumbnails are kept; at most 250 of them, the oldest go first. One that
+        cannot be written, such as in somebody else's project, is told in the log.
     longest : int, optional
         Longest side of the thumbnail in pixels; micrographs are binned by whole numbers.
 
@@ -83,7 +89,10 @@ def read_thumbnail(
     if image is None:
         image = _binned(Path(path), (0, shape[0], 0, shape[1]), factor)
         if kept is not None:
-            _keep(kept, image)
+            try:
+                _keep(kept, image)
+            except (ApbcError, OSError) as error:
+                logger.warning("the thumbnail of %s is not kept: %s", path, error)
     return Thumbnail(image, _extent_of(image, factor, 0, 0), shape)
 
 
@@ -230,7 +239,8 @@ def _read_kept(kept: Path) -> FloatImage | None:
         image = np.load(kept, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None  # none there, or one that is damaged: it is made again
-    os.utime(kept)
+    with contextlib.suppress(OSError):  # in a folder of somebody else's, or removed just now
+        os.utime(kept)
     return np.asarray(image, np.float32)
 
 

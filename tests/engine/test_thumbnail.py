@@ -79,6 +79,14 @@ def test_no_more_thumbnails_are_kept_than_agreed(micrograph, tmp_path, monkeypat
     assert len(list((tmp_path / "cache").iterdir())) == 3
 
 
+def test_micrographs_are_shown_where_no_thumbnail_can_be_kept(micrograph, tmp_path, caplog):
+    blocked = tmp_path / "cache"
+    blocked.write_text("a file where the folder should be")
+    shown = thumbnail.read_thumbnail(micrograph, blocked, longest=100)
+    assert shown.image.any()
+    assert "is not kept" in caplog.text
+
+
 def test_missing_micrograph_is_told(tmp_path):
     with pytest.raises(ApbcError, match="no micrograph"):
         thumbnail.read_thumbnail(tmp_path / "gone.mrc")
