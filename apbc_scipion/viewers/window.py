@@ -16,6 +16,7 @@ from pyworkflow.gui import Window
 from apbc_scipion.viewers.viewer_base import NoDisplayError, display_problem
 
 SETTLE_MILLISECONDS, SLICE_SECONDS = 200, 0.04
+TAKEN_PIXELS = 50  # of the screen's height, by the title of the window and a bar of the desktop
 INK, PALE, ERROR = "#1b1f24", "#5c6670", "#b3261e"
 
 
@@ -42,6 +43,20 @@ class ApbcWindow(Window):
         self._status = tk.Label(self.root, anchor="w", fg=PALE, padx=8, pady=3)
         self._status.grid(row=1, column=0, sticky="ew")
         self.root.rowconfigure(1, weight=0)
+        self.root.minsize(*map(min, minsize, self._getRoom()))
+        self.later("fit", self._fit, 0)
+
+    def _getRoom(self):
+        """Width and height that the screen has for a window."""
+        return self.root.winfo_screenwidth(), self.root.winfo_screenheight() - TAKEN_PIXELS
+
+    def _fit(self):
+        """Make the window smaller if what is in it asks for more than the screen has."""
+        self.root.update_idletasks()
+        room = self._getRoom()
+        wanted = self.root.winfo_reqwidth(), self.root.winfo_reqheight()
+        if wanted[0] > room[0] or wanted[1] > room[1]:
+            self.root.geometry("%dx%d" % tuple(map(min, wanted, room)))
 
     def addFigure(self, frame, width=8, height=6, dpi=100):
         """Put a Matplotlib figure into a frame, which it fills.
