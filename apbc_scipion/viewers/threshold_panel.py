@@ -139,6 +139,7 @@ class ThresholdPanel:
             return
         self.setThreshold(threshold)
         self.draw()
+        self.figure.canvas.get_tk_widget().focus_set()
 
     def _onSlider(self, text):
         # The slider rounds to its steps; a threshold that was set elsewhere keeps its value.
@@ -162,6 +163,7 @@ class ThresholdPanel:
 def value_or_none(text):
     """Read a number that somebody typed, or None."""
     try:
-        return float(text.replace(",", "."))
+        value = float(text.replace(",", "."))
     except ValueError:
         return None
+    return value if np.isfinite(value) else None

@@ -111,7 +111,9 @@ class ThresholdWindow(WizardWindow):
             )
             self.ownButton.pack(side=tk.LEFT)
         self.precise = (
-            threshold_for_precision(scores.values, WANTED_PRECISION) if len(scores.values) else None
+            threshold_for_precision(scores.values, WANTED_PRECISION)
+            if scores.calibrated and len(scores.values)
+            else None
         )
         if self.precise is not None:
             self.preciseButton = ttk.Button(

@@ -5,6 +5,7 @@ from tkinter import ttk
 
 from pyworkflow.gui import dialog
 
+from apbc_scipion.viewers.threshold_panel import value_or_none
 from apbc_scipion.viewers.window import ApbcWindow
 
 
@@ -106,10 +107,7 @@ class NumberField:
 
     def get(self):
         """Give the number, or None where the entry holds none."""
-        try:
-            return float(self.text.get().replace(",", "."))
-        except ValueError:
-            return None
+        return value_or_none(self.text.get())
 
     def set(self, value):
         """Set the number."""
