@@ -10,10 +10,11 @@ from pyworkflow.protocol import params
 from pyworkflow.protocol.constants import STEPS_SERIAL
 
 from apbc_scipion import convert
-from apbc_scipion.pick_sources import SourceError, erased_mask, source_of
-from apbc_scipion.protocols.protocol_base import ApbcProtBase, set_problem
+from apbc_scipion.pick_sources import SourceError, erased_mask, producer_of, source_of
+from apbc_scipion.protocols.protocol_base import ApbcProtBase, read_json_or_none, set_problem
+from apbc_scipion.protocols.protocol_screen import ApbcProtScreen
 
-EDITS = "edits.json"
+EDITS, CREATED = "edits.json", "created.json"
 
 
 class ApbcProtCreateCoordinates(EMProtocol, ApbcProtBase):
@@ -107,6 +108,7 @@ class ApbcProtCreateCoordinates(EMProtocol, ApbcProtBase):
         for label in dict.fromkeys([*source.getLabels(), *edits["added"]]):
             picks = self._select(source.getPicks(label), threshold, edits, label)
             convert.append_picks(picks, source.micrographs[label], coordinates, None)
+        convert.write_json(self._getExtraPath(CREATED), {"threshold": threshold})
         self._defineOutputs(outputCoordinates=coordinates, boxSize=Integer(box))
         self._defineSourceRelation(self.inputPicks, coordinates)
 
@@ -155,7 +157,7 @@ class ApbcProtCreateCoordinates(EMProtocol, ApbcProtBase):
         if coordinates is None:
             return ["No coordinates yet."]
         lines = ["*%d* particles, box of %d px" % (coordinates.getSize(), coordinates.getBoxSize())]
-        threshold = self._getThreshold(self._getSource())
+        threshold = (read_json_or_none(self._getExtraPath(CREATED)) or {}).get("threshold")
         if threshold is not None:
             lines.append("Threshold: %0.3f" % threshold)
         edits = self._readEdits()
@@ -178,13 +180,15 @@ class ApbcProtCreateCoordinates(EMProtocol, ApbcProtBase):
         return source_of(self.inputPicks.get(), self.getProject())
 
     def _getMicrographs(self):
-        """Micrographs of the picks; a pointer to them if there is one."""
-        maker = self.inputPicks.getObjValue()
-        if hasattr(maker, "inputMicrographs") and maker.inputMicrographs.get() is not None:
-            return maker.inputMicrographs.get()
+        """Pointer to the micrographs in whose pixels the source gives the picks."""
         picks = self.inputPicks.get()
-        coordinates = picks if isinstance(picks, SetOfCoordinates) else picks.getCoordinates()
-        return coordinates.getMicrographs()
+        if isinstance(picks, SetOfCoordinates):
+            return picks.getMicrographs(asPointer=True)
+        maker = producer_of(picks, self.getProject())
+        # Only screening reads particles from other micrographs than those of their coordinates.
+        if isinstance(maker, ApbcProtScreen) and maker.inputMicrographs.get() is not None:
+            return maker.inputMicrographs
+        return picks.getCoordinates().getMicrographs(asPointer=True)
 
     def _getThreshold(self, source):
         """Threshold in force; None for picks without scores."""
