@@ -10,6 +10,7 @@ import sqlite3
 
 import numpy as np
 from pwem.objects import SetOfCoordinates, SetOfParticles
+from pyworkflow.protocol import getProtocolFromDb
 
 from apbc_scipion import convert
 from apbc_scipion.constants import SCORE
@@ -91,15 +92,21 @@ class PickSource:
     edge = 0.0
 
     def __init__(self, micrographs, diameter, boxSize):
-        self.index = convert.MicrographIndex(micrographs)
-        self.micrographs = {
-            self.index.labels[micId]: mic for micId, mic in self.index.micrographs.items()
-        }
+        self._setMicrographs(micrographs)
         if not self.micrographs:
             raise SourceError("The set of micrographs is empty: there is nothing to show.")
         self.pixelSize = self.index.pixelSize
         self.boxSize = boxSize or 0
         self.diameter = diameter or (boxSize or 100) * self.pixelSize / 1.5
+
+    def _setMicrographs(self, micrographs):
+        self.index = convert.MicrographIndex(micrographs)
+        self.micrographs = {
+            self.index.labels[micId]: mic for micId, mic in self.index.micrographs.items()
+        }
+
+    def refresh(self):
+        """Look again at a run that goes on."""
 
     def getLabels(self):
         """Labels of the micrographs that are picked, in their order."""
@@ -141,15 +148,35 @@ class CandidateSource(PickSource):
     calibrated = True
 
     def __init__(self, protocol):
-        model = protocol.inputModel.get()
-        PickSource.__init__(
-            self, protocol.getInputMicrographs(), model.getDiameter(), protocol._getBoxSize()
-        )
-        self.protocol = protocol
+        model, micrographs = protocol.inputModel.get(), protocol.getInputMicrographs()
         self.title = protocol.getObjLabel() or protocol.getClassLabel()
+        if model is None or micrographs is None:
+            raise SourceError(
+                "The model or the micrographs of '%s' are not in the project: there is nothing to "
+                "show." % self.title
+            )
+        PickSource.__init__(self, micrographs, model.getDiameter(), protocol._getBoxSize())
+        self.protocol = protocol
         self.threshold = protocol.getThreshold()
         self.suggested = model.getThreshold()
         self._folder = protocol._getExtraPath("candidates")
+        self._running = protocol.isActive()
+
+    def refresh(self):
+        """Look whether the run goes on, and for micrographs that have come since."""
+        protocol = self.protocol
+        if not protocol.isActive():
+            self._running = False
+            return
+        there = getProtocolFromDb(
+            protocol.getProject().path, protocol.getDbPath(), protocol.getObjId()
+        )
+        self._running = there.isActive()
+        known = protocol.getInputMicrographs()
+        micrographs = type(known)(filename=known.getFileName())
+        micrographs.loadAllProperties()
+        if micrographs.getSize() > len(self.micrographs):
+            self._setMicrographs(micrographs)
 
     def getLabels(self):
         """Labels of the micrographs that are picked so far."""
@@ -168,7 +195,7 @@ class CandidateSource(PickSource):
 
     def isRunning(self):
         """Tell whether the run goes on."""
-        return self.protocol.isActive()
+        return self._running
 
 
 class SetSource(PickSource):
@@ -353,6 +380,8 @@ def source_of(obj, project):
         return CandidateSource(obj)
     if isinstance(obj, ApbcProtEvaluate):
         picks = obj.inputCoordinates.get()
+        if picks is None:
+            raise SourceError("The picks are not in the project: there is nothing to show.")
         maker = producer_of(picks, project)
         inner = CandidateSource(maker) if isinstance(maker, ApbcProtPick) else SetSource([picks])
         return ReferenceSource(obj, inner)

@@ -185,6 +185,25 @@ class TestPicksViewer(ModelTest):
         for x, y, score in accepted[1:]:
             self.assertAlmostEqual(rows[int(x + 0.5), int(y + 0.5)], score, places=5)
 
+    def test_what_cannot_be_is_told(self):
+        window = self.open(self.protPick)
+        window.add(-5, 10)
+        self.assertIn("outside", window.getStatus())
+        self.assertEqual(len(window.review.getAdded(window.getLabel())), 0)
+        before = window.review.threshold
+        window.threshold._text.set("nan")
+        window.threshold._onEntry(None)
+        self.assertIn("must be a number", window.getStatus())
+        self.assertEqual(window.review.threshold, before)
+
+    def test_micrographs_that_come_later_leave_the_one_that_is_shown(self):
+        window = self.open(self.protPick)
+        window.review.labels = window.review.labels[1::2]
+        window.showMicrograph(1)
+        window._poll()
+        self.assertEqual(window.getLabel(), "mic_03")
+        self.assertEqual(window.axes.get_title(loc="left"), "mic_03   (4 of 5)")
+
     def test_evaluation_shows_hits_and_misses(self):
         evaluate = self.evaluate(self.protPick)
         window = self.open(evaluate)
@@ -287,9 +306,14 @@ class TestPicksViewer(ModelTest):
             self.assertLess(first, 5, "the run is over already: nothing was followed")
             if first:
                 self.assertIn("The run goes on", window._counts.cget("text"))
+            # As if these had been all when the window was opened.
+            source = window.review.source
+            source._setMicrographs(list(source.micrographs.values())[:3])
             screen.pump(window, until=lambda: len(window.review.labels) == 5, seconds=150)
             self.rest(window)
             self.assertEqual(window._choice.cget("values")[-1], "mic_04")
+            screen.pump(window, until=lambda: not window._running, seconds=60)
+            self.assertNotIn("The run goes on", window._counts.cget("text"))
         finally:
             end = time.time() + 120
             while pick.isActive() and time.time() < end:
@@ -335,7 +359,7 @@ class TestPicksViewer(ModelTest):
             (("no such run",), "no run 'no such run'"),
             ((pick, "--micrograph", "nowhere"), "no picked micrograph 'nowhere'"),
             ((pick, "--output", "nothing"), "no output nothing"),
-            ((str(self.protMics.getObjId()),), "no picture of"),
+            ((str(self.protDataset.getObjId()),), "no picture of"),
         ):
             done = self.picture(*words, "--out", path)
             self.assertEqual(done.returncode, 1)

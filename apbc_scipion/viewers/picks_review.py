@@ -38,6 +38,7 @@ class PicksReview:
     # ------------------------------- reading -------------------------------------
     def refresh(self):
         """Look for micrographs that were picked since; returns whether there are new ones."""
+        self.source.refresh()
         labels = self.source.getLabels()
         new = len(labels) > len(self.labels)
         self.labels = labels
@@ -65,8 +66,9 @@ class PicksReview:
         picks = self._picks.pop(label, None)
         if picks is None:
             picks = self.source.getPicks(label)
-            self._scores[label] = np.sort(picks[:, 2])
-            self._sorted = None
+            if label not in self._scores:
+                self._scores[label] = np.sort(picks[:, 2])
+                self._sorted = None
         self._picks[label] = picks
         if len(self._picks) > KEPT_MICROGRAPHS:
             self._picks.popitem(last=False)

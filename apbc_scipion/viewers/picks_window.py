@@ -20,6 +20,7 @@ from apbc_scipion.viewers.picks_figure import (
     draw_micrograph,
 )
 from apbc_scipion.viewers.threshold_panel import ThresholdPanel
+from apbc_scipion.viewers.viewer_base import CreationError
 from apbc_scipion.viewers.window import INK, PALE, ApbcWindow
 
 LOOK, ADD, ERASE = "look", "add", "erase"
@@ -40,7 +41,8 @@ class PicksWindow(ApbcWindow):
     master : pyworkflow.gui.Window, optional
     create : callable, optional
         Called with the threshold (or None) and the edits when "Create coordinates" is pressed;
-        gives the protocol that makes them. Without it the button is off.
+        gives the protocol that makes them, or raises `CreationError`. Without it the button is
+        off.
     progress : callable, optional
         Given that protocol, tells how far it is: a sentence, and whether it has ended.
     """
@@ -52,6 +54,7 @@ class PicksWindow(ApbcWindow):
         self._creation = self._sent = None
         self._saved = review.getEdits()
         self._at = 0
+        self._running = review.source.isRunning()
         self._thumbnail = self._image = self._shown = None
         self._background = None
         self._compared = None
@@ -347,14 +350,17 @@ class PicksWindow(ApbcWindow):
         self._drawMap(label)
         axes.set_aspect("equal")
         self.panZoom.apply()
-        axes.set_title(
+        self._showTitle(label)
+        self._redrawPicks(now=False)
+        self.canvas.draw_idle()
+
+    def _showTitle(self, label):
+        self.axes.set_title(
             "%s   (%d of %d)" % (label, self._at + 1, len(self.review.labels)),
             fontsize=11,
             color=INK,
             loc="left",
         )
-        self._redrawPicks(now=False)
-        self.canvas.draw_idle()
 
     def _drawMap(self, label):
         """Lay the score map over the micrograph, if it is wanted and there."""
@@ -505,6 +511,11 @@ class PicksWindow(ApbcWindow):
     def add(self, x, y):
         """Add a pick; the score map, where there is one, gives its score."""
         label = self.getLabel()
+        if self._thumbnail is not None:
+            rows, columns = self._thumbnail.shape
+            if not (0 <= x < columns and 0 <= y < rows):
+                self.say("That is outside of the micrograph.")
+                return
         self.review.add(label, x, y, self._scoreAt(label, x, y))
         self._edited()
 
@@ -562,7 +573,11 @@ class PicksWindow(ApbcWindow):
             return
         self._sent = self.review.getEdits()
         threshold = self.review.threshold if self.review.hasScores() else None
-        self._creation = self._create(threshold, self._sent)
+        try:
+            self._creation = self._create(threshold, self._sent)
+        except CreationError as error:
+            self.say("%s" % error, error=True)
+            return
         self._createButton.state(["disabled"])
         self.say("Creating coordinates ...")
         self.later("creation", self._followCreation, CREATION_MILLISECONDS)
@@ -642,12 +657,21 @@ class PicksWindow(ApbcWindow):
 
     def _poll(self):
         """Follow a run that goes on."""
-        first = not self.review.labels
+        shown = self.getLabel()
         if self.review.refresh():
             self._choice.configure(values=self.review.labels)
-            if first:
+            if shown not in self.review.labels:
                 self.showMicrograph(0)
+            else:
+                # Micrographs are listed in the order of their set, not of their picking.
+                self._at = self.review.labels.index(shown)
+                self._showTitle(shown)
+                self.canvas.draw_idle()
             self.startJob("load", self._loadAll())
+        running = self.review.source.isRunning()
+        if self._running and not running and self.getLabel() is not None:
+            self._showCounts(self.review.getSelection(self.getLabel()))
+        self._running = running
 
 
 def _number(count):

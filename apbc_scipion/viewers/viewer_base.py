@@ -12,6 +12,10 @@ class NoDisplayError(Exception):
     """There is no screen to open a window on."""
 
 
+class CreationError(Exception):
+    """No coordinates can be created now; the message says why."""
+
+
 def display_problem():
     """Tell in a sentence why no window can be opened, or return None.
 

@@ -17,9 +17,10 @@ from apbc_scipion.protocols import (
     ApbcProtPick,
     ApbcProtScreen,
 )
-from apbc_scipion.viewers.viewer_base import ApbcViewer
+from apbc_scipion.viewers.viewer_base import ApbcViewer, CreationError
 
 THUMBNAILS, EDITS = "apbc_thumbnails", "apbc_edits"
+TAKE_OWN = -1.0  # what the form of *create coordinates* takes for the threshold of the run
 
 
 class ApbcPicksViewer(ApbcViewer):
@@ -62,11 +63,10 @@ class ApbcPicksViewer(ApbcViewer):
         """
         from apbc_scipion.viewers.picks_window import PicksWindow
 
-        output = self._getOutput(obj)
         return PicksWindow(
             self.makeReview(obj),
             self.formWindow,
-            create=(lambda *told: self._create(output, *told)) if output is not None else None,
+            create=lambda *told: self._create(self._getOutput(obj), *told),
             progress=self._getProgress,
         )
 
@@ -110,10 +110,23 @@ class ApbcPicksViewer(ApbcViewer):
         Returns
         -------
         ApbcProtCreateCoordinates
+
+        Raises
+        ------
+        CreationError
+            If it cannot be launched now.
         """
+        if pointer is None:
+            raise CreationError(
+                "The run has no output yet: wait until its first micrographs are done."
+            )
+        if self._project.openedAsReadOnly():
+            raise CreationError("The project is open for reading only: nothing can be created.")
         protocol = self._project.newProtocol(ApbcProtCreateCoordinates)
         protocol.inputPicks.copy(pointer)
-        protocol.threshold.set(-1 if threshold is None else threshold)
+        if threshold == TAKE_OWN:  # a score of another picker, which the form would misread
+            threshold *= 1 + 1e-9
+        protocol.threshold.set(TAKE_OWN if threshold is None else threshold)
         if any(edits.values()):
             folder = self._project.getPath("Uploads", EDITS)
             os.makedirs(folder, exist_ok=True)
