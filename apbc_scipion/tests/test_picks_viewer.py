@@ -196,6 +196,36 @@ class TestPicksViewer(ModelTest):
         self.assertIn("must be a number", window.getStatus())
         self.assertEqual(window.review.threshold, before)
 
+    def test_damaged_picks_are_told(self):
+        path = self.proj.getPath(self.protPick._getExtraPath("candidates", "mic_01.csv"))
+        with open(path) as handle:
+            whole = handle.read()
+        with open(path, "a") as handle:
+            handle.write("garbage\n")
+        try:
+            window = self.open(self.protPick)
+            self.assertIn("mic_01.csv", window.getStatus())
+            self.assertNotIn("counting", window._counts.cget("text"))
+            self.key(window, "<Right>")
+            self.assertIn("not a row of three numbers", window.getStatus())
+            self.assertEqual(len(window.axes.images), 1)
+        finally:
+            with open(path, "w") as handle:
+                handle.write(whole)
+
+    def test_picks_that_go_while_the_window_is_open(self):
+        folder = self.proj.getPath(self.protPick._getExtraPath("candidates"))
+        window = self.open(self.protPick)
+        os.rename(folder, folder + ".gone")
+        try:
+            window._poll()
+            self.key(window, "<Right>")
+            self.key(window, "m")
+            self.rest(window)
+            self.assertIn("No micrograph is picked yet", window._counts.cget("text"))
+        finally:
+            os.rename(folder + ".gone", folder)
+
     def test_micrographs_that_come_later_leave_the_one_that_is_shown(self):
         window = self.open(self.protPick)
         window.review.labels = window.review.labels[1::2]

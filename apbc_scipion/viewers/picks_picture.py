@@ -49,6 +49,8 @@ def write_picks_picture(review, path, micrograph=None, threshold=None, view="bot
         review.threshold = threshold
     for _ in review.load():
         pass
+    if label in review.problems:
+        raise SourceError(review.problems[label])
     source, selection = review.source, review.getSelection(label)
     compare = source.hasReference()
     figure = Figure((13, 8.2), 110)

@@ -7,7 +7,7 @@ import numpy as np
 from apbc.display.thumbnail import read_thumbnail
 from apbc.evaluation.expected import expected_precision, threshold_for_precision
 from apbc.io.images import micrograph_info
-from apbc_scipion.pick_sources import erased_mask
+from apbc_scipion.pick_sources import NO_PICKS, erased_mask
 from apbc_scipion.viewers.picks_figure import Selection
 
 KEPT_MICROGRAPHS = 200
@@ -22,6 +22,11 @@ class PicksReview:
     source : PickSource
     cache : str, optional
         Folder for thumbnails.
+
+    Attributes
+    ----------
+    problems : dict of str to str
+        Why the picks of a micrograph cannot be read, by its label.
     """
 
     def __init__(self, source, cache=None):
@@ -29,6 +34,7 @@ class PicksReview:
         self.cache = cache
         self.labels = source.getLabels()
         self.threshold = source.threshold
+        self.problems = {}
         self._picks = OrderedDict()
         self._scores = {}
         self._sorted = None
@@ -62,10 +68,14 @@ class PicksReview:
                 yield len(self._scores)
 
     def getPicks(self, label):
-        """Give the picks of a micrograph, shape (n, 3)."""
+        """Give the picks of a micrograph, shape (n, 3); none (and a problem) if damaged."""
         picks = self._picks.pop(label, None)
         if picks is None:
-            picks = self.source.getPicks(label)
+            try:
+                picks = self.source.getPicks(label)
+            except (OSError, ValueError) as error:
+                self.problems[label] = "%s" % error
+                picks = NO_PICKS
             if label not in self._scores:
                 self._scores[label] = np.sort(picks[:, 2])
                 self._sorted = None

@@ -282,10 +282,13 @@ class PicksWindow(ApbcWindow):
         self._filterImage()
         self._resetLimits()
         self._redrawAll()
+        if label in self.review.problems:
+            self.say(self.review.problems[label], error=True)
         self._drawHistogram()
         self.seconds["open"] = time.time() - started
 
     def _showNothing(self, sentence):
+        self._painter = self._thumbnail = self._shown = self._image = None
         self.axes.clear()
         self.axes.set_axis_off()
         self.axes.text(0.5, 0.5, sentence, ha="center", color=PALE, transform=self.axes.transAxes)
@@ -407,7 +410,7 @@ class PicksWindow(ApbcWindow):
         self._redrawPicks()
 
     def _toggleMap(self):
-        if self.review.source.getScoreMap(self.getLabel()):
+        if self.getLabel() is not None and self.review.source.getScoreMap(self.getLabel()):
             self._withMap.set(not self._withMap.get())
             self._redrawAll()
         else:
@@ -598,6 +601,9 @@ class PicksWindow(ApbcWindow):
         return self._creation is not None
 
     def _askPicture(self):
+        if self._painter is None:
+            self.say("There is no picture to save yet.")
+            return
         path = filedialog.asksaveasfilename(
             parent=self.root,
             defaultextension=".png",
@@ -639,6 +645,13 @@ class PicksWindow(ApbcWindow):
             yield
         self._drawHistogram()
         self._redrawPicks()
+        problems = self.review.problems
+        if problems:
+            self.say(
+                "Picks that cannot be read: %d micrograph(s), such as %s: %s"
+                % (len(problems), *next(iter(problems.items()))),
+                error=True,
+            )
         if self.review.source.hasReference():
             self._startComparison()
 

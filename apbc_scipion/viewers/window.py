@@ -113,11 +113,16 @@ class ApbcWindow(Window):
             if self._jobs.get(name) is not steps:
                 return
             end = time.time() + SLICE_SECONDS
-            for _ in steps:
-                if time.time() > end:
-                    self._timers["job " + name] = self.root.after(5, go)
-                    return
-            self._jobs.pop(name)
+            on = False
+            try:
+                for _ in steps:
+                    if time.time() > end:
+                        on = True
+                        self._timers["job " + name] = self.root.after(5, go)
+                        return
+            finally:
+                if not on:  # done, or failed
+                    self._jobs.pop(name, None)
 
         self._timers["job " + name] = self.root.after(5, go)
 
