@@ -403,7 +403,10 @@ def source_of(obj, project):
         maker = producer_of(obj, project)
         if isinstance(maker, (ApbcProtPick, ApbcProtScreen)):
             return source_of(maker, project)
-        return SetSource([obj])
+        source = SetSource([obj])
+        if maker is not None and not obj.getObjLabel():
+            source.title = maker.getObjLabel() or maker.getClassLabel()
+        return source
     for _, items in obj.iterOutputAttributes(SetOfCoordinates):
         return source_of(items, project)
     raise SourceError("The run has no coordinates yet: there is nothing to show.")

@@ -9,7 +9,8 @@ from unittest import mock
 import numpy as np
 import pyworkflow
 from PIL import Image
-from pwem.objects import SetOfCoordinates
+from pwem.objects import Coordinate, SetOfCoordinates
+from pyworkflow.object import Float
 
 from apbc_scipion.constants import SCORE
 from apbc_scipion.pick_sources import SourceError, source_of
@@ -291,6 +292,36 @@ class TestPicksViewer(ModelTest):
         screen.pump(window, until=lambda: not window.isCreating(), seconds=90)
         (made,) = [run for run in self.proj.getRuns(refresh=True) if run.getObjId() not in before]
         self.assertEqual(made.outputCoordinates.getSize(), total + 1)
+
+    def test_scores_of_another_picker(self):
+        maker = self.newProtocol(ApbcProtCreateCoordinates, objLabel="topaz")
+        self.proj.saveProtocol(maker)
+        os.makedirs(self.proj.getPath(maker._getExtraPath()))
+        scored = maker._createSetOfCoordinates(common.pointer(self.protMics, "outputMicrographs"))
+        scored.setBoxSize(46)
+        for i, mic in enumerate(self.protMics.outputMicrographs.iterItems()):
+            for score in (i - 4.0, i + 1.0):
+                coordinate = Coordinate(x=100, y=100)
+                coordinate.setMicrograph(mic)
+                coordinate._topazScore = Float(score)
+                scored.append(coordinate)
+        maker._defineOutputs(outputCoordinates=scored)
+        maker._store()
+        self.proj.mapper.commit()
+        viewer = ZApbcCoordinatesViewer(project=self.proj, protocol=maker)
+        window = self.show(viewer.makeWindow(scored))
+        self.assertEqual(window.review.getLimits(), (-4, 5))
+        norm = window._painter.norm
+        self.assertEqual((norm.vmin, norm.vmax), (-4, 5), "circles have the colours of the bars")
+        # A score like any other, though the form has a meaning of its own for it.
+        window.threshold.setThreshold(-1)
+        self.assertEqual(window.review.count(), (7, 10))
+        before = {run.getObjId() for run in self.proj.getRuns()}
+        window._createButton.invoke()
+        screen.pump(window, until=lambda: not window.isCreating(), seconds=90)
+        self.assertIn("Created 7", window.getStatus())
+        (made,) = [run for run in self.proj.getRuns(refresh=True) if run.getObjId() not in before]
+        self.assertIn("Threshold: -1.000", made.summary())
 
     def test_moved_micrographs_are_told(self):
         path = self.proj.getPath(self.protMics.outputMicrographs.getFirstItem().getFileName())

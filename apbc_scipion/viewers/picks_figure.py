@@ -109,6 +109,10 @@ class PicksPainter:
         self.animated = animated
         self._artists = []
 
+    def setLimits(self, limits):
+        """Change the scores at the ends of the colour scale, for what is drawn next."""
+        self.norm = Normalize(*limits)
+
     def getArtists(self):
         """Artists to draw, in their order."""
         return self._artists

@@ -396,6 +396,8 @@ class PicksWindow(ApbcWindow):
         started = time.time()
         selection = self.review.getSelection(label)
         compare = self._compare.get()
+        # The limits of scores of other pickers are known once all are read.
+        self._painter.setLimits(self.review.getLimits())
         self._painter.draw(selection, self._view.get(), compare)
         legend = draw_legend(self.axes, selection, self._view.get(), compare)
         legend.set_animated(True)
