@@ -28,7 +28,7 @@ VIEWS = (ACCEPTED_VIEW, REJECTED_VIEW, BOTH_VIEW)
 POLL_MILLISECONDS, DETAIL_MILLISECONDS, CREATION_MILLISECONDS = 3000, 250, 500
 HINT = (
     "Left/Right: micrograph   wheel: zoom   drag: move   0: whole   +/-: threshold   t: accepted, "
-    "rejected, both   m: score map   v/a/e: look, add, erase   Ctrl+Z: undo"
+    "rejected, both   m: score map   v/a/e: look, add, erase   right click: erase   Ctrl+Z: undo"
 )
 
 

@@ -13,6 +13,8 @@ class ApbcDiameterWizard(ApbcWizard):
 
     def makeWindow(self, form):
         """Make the window; tell what is missing."""
+        from pwem.objects import SetOfCoordinates
+
         from apbc_scipion.pick_sources import SourceError
         from apbc_scipion.wizards import places
         from apbc_scipion.wizards.size_window import DiameterWindow
@@ -31,6 +33,9 @@ class ApbcDiameterWizard(ApbcWizard):
         try:
             source = places.places_on(sets, micrographs)
         except SourceError as error:
+            if isinstance(sets[0], SetOfCoordinates):  # of which pixels, nobody knows
+                tell(form, str(error))
+                return None
             problem = str(error)
         suggested, reason = suggest(protocol, sets)
         return DiameterWindow(
