@@ -9,7 +9,7 @@ import unittest
 
 SIZE = "1600x1000x24"
 SECONDS = 20
-_display = []
+_display, _main = [], []
 
 
 def need_screen():
@@ -22,6 +22,15 @@ def need_screen():
     if not _display:
         _start()
     os.environ["DISPLAY"] = _display[0]
+
+
+def main_window():
+    """Give the window from which others open: one a process, since Scipion keeps its icons."""
+    from pyworkflow.gui import Window
+
+    if not _main:
+        _main.append(Window("main"))
+    return _main[0]
 
 
 def _start():

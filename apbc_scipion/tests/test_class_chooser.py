@@ -9,7 +9,6 @@ import unittest
 import numpy as np
 import pyworkflow.gui.project  # noqa: F401  (the form is not imported without it)
 from pwem.objects import Class2D, Particle, SetOfClasses2D
-from pyworkflow.gui import Window
 from pyworkflow.gui.form import FormWindow
 
 from apbc_scipion import convert
@@ -167,12 +166,7 @@ class TestWizard(ProtocolTest):
             program: class_sets.register(cls, cls.source, particles, program)
             for program in (class_sets.RELION, class_sets.CRYOSPARC, class_sets.XMIPP)
         }
-        cls.main = Window("main")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.main.root.master.destroy()
-        super().tearDownClass()
+        cls.main = screen.main_window()
 
     def open(self, program=class_sets.RELION, **values):
         """Open a form and press the wizard's button.

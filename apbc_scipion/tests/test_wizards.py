@@ -11,7 +11,6 @@ from tkinter import ttk
 import numpy as np
 import pyworkflow.gui.project  # noqa: F401  (the form is not imported without it)
 from pwem.objects import SetOfParticles
-from pyworkflow.gui import Window
 from pyworkflow.gui.form import FormWindow
 from pyworkflow.protocol import LEVEL_ADVANCED
 
@@ -119,12 +118,7 @@ class TestWizards(ProtocolTest):
         cls.protPick = cls.newPick()
         cls.launchProtocol(cls.protPick)
         # One for all forms: Scipion keeps its icons for the life of the first.
-        cls.main = Window("main")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.main.root.master.destroy()
-        super().tearDownClass()
+        cls.main = screen.main_window()
 
     @classmethod
     def newPick(cls, **values):
