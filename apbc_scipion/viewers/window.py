@@ -87,8 +87,9 @@ class ApbcWindow(Window):
         """Call a function again and again until the window closes."""
 
         def again():
-            function()
+            # First, so that a run's file that is locked for a moment does not end it.
             self._timers[function] = self.root.after(milliseconds, again)
+            function()
 
         self._timers[function] = self.root.after(milliseconds, again)
 
