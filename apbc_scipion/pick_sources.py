@@ -246,30 +246,35 @@ class SetSource(PickSource):
             columns = read_columns(items, names + list(SCORE_COLUMNS))
             if not columns:
                 continue
-            xs = columns.get(names[2], ())
-            scores = next((columns[name] for name in SCORE_COLUMNS if name in columns), None)
+            score = next((columns[name] for name in SCORE_COLUMNS if name in columns), None)
             self.calibrated = SCORE in columns
-            micIds = columns.get(names[0]) or [None] * len(xs)
-            micNames = columns.get(names[1]) or [None] * len(xs)
-            place = _Place()
-            for i, (micId, micName) in enumerate(zip(micIds, micNames)):
-                place.micId, place.micName = micId, micName
-                found = self.index.find(place)
-                if found is None:
-                    continue
-                score = scores[i] if scores is not None else None
-                rows.setdefault(self.index.labels[found], []).append(
-                    (
-                        xs[i] * self.scale,
-                        columns[names[3]][i] * self.scale,
-                        float("nan") if score is None else score,
-                    )
-                )
-        rows = {label: np.array(found, float) for label, found in rows.items()}
-        known = [found[:, 2] for found in rows.values() if np.isfinite(found[:, 2]).all()]
-        if known and len(known) == len(rows):
-            self.threshold = min(float(scores.min()) for scores in known)
+            count = len(columns[names[2]])
+            table = np.empty((count, 3))
+            table[:, 0] = np.array(columns[names[2]], float) * self.scale
+            table[:, 1] = np.array(columns[names[3]], float) * self.scale
+            table[:, 2] = np.nan if score is None else np.array(score, float)
+            for where, found in self._group(columns, names, count).items():
+                rows.setdefault(where, []).append(table[found])
+        rows = {label: np.concatenate(found) for label, found in rows.items()}
+        # Picks made by hand may have no score; any threshold keeps them.
+        scores = [found[np.isfinite(found[:, 2]), 2] for found in rows.values()]
+        lowest = [float(some.min()) for some in scores if len(some)]
+        self.threshold = min(lowest) if lowest else None
         return rows
+
+    def _group(self, columns, names, count):
+        """Row numbers by label of the micrograph; rows of unknown micrographs are left out."""
+        micIds = columns.get(names[0]) or [None] * count
+        micNames = columns.get(names[1]) or [None] * count
+        rows = {}
+        for number, key in enumerate(zip(micIds, micNames)):
+            rows.setdefault(key, []).append(number)
+        groups, place = {}, _Place()
+        for (place.micId, place.micName), numbers in rows.items():
+            found = self.index.find(place)
+            if found is not None:
+                groups.setdefault(self.index.labels[found], []).extend(numbers)
+        return groups
 
     def getLabels(self):
         """Labels of the micrographs; with picks, if any has some."""
@@ -410,6 +415,24 @@ def source_of(obj, project):
     for _, items in obj.iterOutputAttributes(SetOfCoordinates):
         return source_of(items, project)
     raise SourceError("The run has no coordinates yet: there is nothing to show.")
+
+
+def above(scores, threshold):
+    """Tell which scores are not below a threshold; those that are unknown are not.
+
+    Parameters
+    ----------
+    scores : ndarray, shape (n,)
+    threshold : float or None
+        None takes all.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+    """
+    if threshold is None:
+        return np.ones(len(scores), bool)
+    return np.isnan(scores) | (scores >= threshold)
 
 
 def erased_mask(picks, erased):

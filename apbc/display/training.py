@@ -26,6 +26,7 @@ CANDIDATES = "#c3cad1"
 LABEL_COLOURS = {"good": BLUE, "bad": ORANGE}
 STYLES = ("-", "--", "-.", ":")
 REFIT_PREFIX = "all_"
+FEWEST_LABELS = 10  # of a bin of the reliability curve
 MARKED_EPOCHS = 20
 SENTENCE_WIDTH = 46
 GAP = 0.08  # between crops, of their side
@@ -140,7 +141,20 @@ def draw_reliability(axes: Axes, report: Mapping[str, Any]) -> None:
     """Draw the observed against the promised share of good particles, among the labels."""
     points = report["reliability"]
     axes.plot([0, 1], [0, 1], color=PALE, lw=1, ls="--", label="score = share")
-    axes.plot(points["score"], points["share"], "o-", color=BLUE, lw=2, label="labels (count)")
+    # A bin of a few labels tells next to nothing: it is drawn, and not joined to the others.
+    score, share = np.asarray(points["score"], float), np.asarray(points["share"], float)
+    many = np.asarray(points["count"], int) >= FEWEST_LABELS
+    axes.plot(score[many], share[many], "o-", color=BLUE, lw=2, label="labels (count)")
+    if not many.all():
+        axes.plot(
+            score[~many],
+            share[~many],
+            "o",
+            color=BLUE,
+            markerfacecolor="none",
+            alpha=0.5,
+            label=f"fewer than {FEWEST_LABELS} labels",
+        )
     for x, y, n in zip(points["score"], points["share"], points["count"]):
         axes.annotate(
             str(n),

@@ -10,7 +10,7 @@ from pyworkflow.protocol import params
 from pyworkflow.protocol.constants import STEPS_SERIAL
 
 from apbc_scipion import convert
-from apbc_scipion.pick_sources import SourceError, erased_mask, producer_of, source_of
+from apbc_scipion.pick_sources import SourceError, above, erased_mask, producer_of, source_of
 from apbc_scipion.protocols.protocol_base import ApbcProtBase, read_json_or_none, set_problem
 from apbc_scipion.protocols.protocol_screen import ApbcProtScreen
 
@@ -115,8 +115,7 @@ class ApbcProtCreateCoordinates(EMProtocol, ApbcProtBase):
     def _select(self, picks, threshold, edits, label):
         """Leave out picks below the threshold and erased ones, and add those made by hand."""
         kept = ~erased_mask(picks, edits["erased"].get(label, ()))
-        if threshold is not None:
-            kept &= picks[:, 2] >= threshold
+        kept &= above(picks[:, 2], threshold)
         added = [
             (x, y, float("nan") if score is None else score)
             for x, y, score in edits["added"].get(label, ())

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+import unittest
 from unittest import mock
 
 import numpy as np
@@ -19,7 +20,37 @@ from apbc_scipion.protocols.protocol_screen import MICROGRAPHS
 from apbc_scipion.tests import common, screen
 from apbc_scipion.tests.project import ModelTest
 from apbc_scipion.viewers import ApbcPicksViewer, ZApbcCoordinatesViewer
+from apbc_scipion.viewers.picks_figure import Selection
 from apbc_scipion.viewers.viewer_base import NoDisplayError
+
+
+class TestSelection(unittest.TestCase):
+    """What a threshold, a hand and a reference make of picks."""
+
+    def test_a_threshold_keeps_picks_of_unknown_score(self):
+        picks = np.array([[10, 10, 0.9], [20, 20, 0.2], [30, 30, np.nan]])
+        selection = Selection(picks, 0.5, added=np.array([[40.0, 40, np.nan]]))
+        self.assertEqual(selection.accepted[:, 0].tolist(), [10, 30])
+        self.assertEqual(selection.rejected[:, 0].tolist(), [20])
+        self.assertEqual(selection.count, 3)
+        self.assertEqual(Selection(picks, None).count, 3)
+
+    def test_hits_and_misses_within_the_border(self):
+        picks = np.array([[10, 50, 0.9], [52, 50, 0.8], [80, 50, 0.7]])
+        reference = np.array([[50.0, 50], [20, 80], [12, 50]])
+        selection = Selection(
+            picks, 0.5, reference=reference, radius=5.0, border=((100, 100), 15.0)
+        )
+        # The pick and the particle at x 10 and 12 are too near to the border to count.
+        self.assertEqual(selection.hits[:, 0].tolist(), [52])
+        self.assertEqual(selection.false[:, 0].tolist(), [80])
+        self.assertEqual(selection.missed.tolist(), [[20, 80]])
+        self.assertEqual((selection.precision, selection.recall), (0.5, 0.5))
+
+    def test_erased_picks_are_neither_in_nor_out(self):
+        picks = np.array([[10, 10, 0.9], [20, 20, 0.2]])
+        selection = Selection(picks, 0.5, erased=np.array([True, False]))
+        self.assertEqual((len(selection.accepted), len(selection.rejected)), (0, 1))
 
 
 class TestPicksViewer(ModelTest):
@@ -88,6 +119,7 @@ class TestPicksViewer(ModelTest):
         self.key(window, "<plus>")
         self.assertAlmostEqual(window.review.threshold, 0.31, delta=0.011)
         panel.setThreshold(0.3)
+        self.rest(window)
         kept = int((every[:, 2] >= 0.3).sum())
         self.assertEqual(window.review.count()[0], kept)
         here = source.getPicks(window.getLabel())

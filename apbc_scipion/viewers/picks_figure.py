@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from apbc.display.thumbnail import grey_limits
 from apbc.evaluation.figures import inside
 from apbc.evaluation.matching import NONE, match_closest_first
+from apbc_scipion.pick_sources import above
 
 INK, PALE, GROUND = "#1b1f24", "#5c6670", "#e9ecef"
 REJECTED, PLAIN, BY_HAND = "#d55e00", "#3ddbd9", "#ff8fd0"
@@ -55,7 +56,7 @@ class Selection:
     ):
         if erased is not None:
             picks = picks[~erased]
-        kept = np.ones(len(picks), bool) if threshold is None else picks[:, 2] >= threshold
+        kept = above(picks[:, 2], threshold)
         self.accepted, self.rejected = picks[kept], picks[~kept]
         self.added = np.empty((0, 3)) if added is None else added
         self.hits = self.false = self.missed = None
@@ -143,14 +144,11 @@ class PicksPainter:
         if view in (REJECTED_VIEW, BOTH_VIEW):
             self._circles(selection.rejected, REJECTED, thin=view == BOTH_VIEW)
         if view in (ACCEPTED_VIEW, BOTH_VIEW):
-            accepted = selection.accepted
-            scored = len(accepted) and np.isfinite(accepted[:, 2]).all()
-            if scored:
-                accepted = accepted[np.argsort(accepted[:, 2])]
-                colours = SCORES(self.norm(accepted[:, 2]))
-            else:
-                colours = PLAIN
-            self._circles(accepted, colours)
+            scored = np.isfinite(selection.accepted[:, 2])
+            accepted = selection.accepted[scored]
+            accepted = accepted[np.argsort(accepted[:, 2])]
+            self._circles(accepted, SCORES(self.norm(accepted[:, 2])))
+            self._circles(selection.accepted[~scored], PLAIN)
             self._circles(selection.added, BY_HAND)
 
     def _circles(self, points, colours, dashed=False, thin=False):

@@ -74,7 +74,7 @@ def write_picks_picture(review, path, micrograph=None, threshold=None, view="bot
         lines.insert(0, "Threshold %0.3f" % review.threshold)
         promised = review.getExpectedPrecision()
         if promised is not None:
-            lines.append("Scores promise a precision of %0.2f" % promised)
+            lines.append("Expected precision at this threshold: %0.2f" % promised)
     else:
         lines = ["%d picks on %d micrographs" % (kept, len(review.labels)), "They have no scores."]
     if compare:

@@ -145,17 +145,14 @@ class PicksReview:
 
     def count(self):
         """Numbers of picks and of candidates of the micrographs that were read."""
+        kept = total = sum(len(scores) for scores in self._scores.values())
         if self.hasScores():
-            scores = self.getScores()
-            total = len(scores)
-            kept = total - int(np.searchsorted(scores, self.threshold))
-        else:
-            kept = total = sum(len(scores) for scores in self._scores.values())
+            kept -= int(np.searchsorted(self.getScores(), self.threshold))
         for kind, _, pick in self._edits:
             if kind == ADDED:
                 kept += 1
                 total += 1
-            elif not self.hasScores() or pick[2] >= self.threshold:
+            elif not self.hasScores() or not pick[2] < self.threshold:
                 kept -= 1
         return kept, total
 

@@ -25,6 +25,7 @@ from apbc_scipion.viewers.window import INK, PALE, ApbcWindow
 
 LOOK, ADD, ERASE = "look", "add", "erase"
 VIEWS = (ACCEPTED_VIEW, REJECTED_VIEW, BOTH_VIEW)
+REDRAW_SECONDS = 0.08
 POLL_MILLISECONDS, DETAIL_MILLISECONDS, CREATION_MILLISECONDS = 3000, 250, 500
 HINT = (
     "Left/Right: micrograph   wheel: zoom   drag: move   0: whole   +/-: threshold   t: accepted, "
@@ -58,6 +59,7 @@ class PicksWindow(ApbcWindow):
         self._thumbnail = self._image = self._shown = None
         self._background = None
         self._compared = None
+        self._drawn = 0.0
         self.seconds = {}
         self._makeWidgets()
         self._bindKeys()
@@ -123,7 +125,11 @@ class PicksWindow(ApbcWindow):
     def _thresholdChanged(self, threshold):
         self.review.threshold = threshold
         self._compared = None
-        self._redrawPicks()
+        # Through a slow line drawings must not queue up behind the slider.
+        if time.time() - self._drawn > REDRAW_SECONDS:
+            self._redrawPicks()
+        else:
+            self.later("picks", self._redrawPicks, int(1000 * REDRAW_SECONDS))
         if self.review.source.hasReference():
             self.later("compare", self._startComparison)
 
@@ -239,8 +245,8 @@ class PicksWindow(ApbcWindow):
         bind(("<Control-z>",), self.undo)
 
     def _onKey(self, event, function):
-        """Call a function for a key, unless somebody is typing a number."""
-        if not isinstance(event.widget, (ttk.Entry, tk.Entry)):
+        """Call a function for a key, unless it is meant for a field or a slider."""
+        if not isinstance(event.widget, (ttk.Entry, tk.Entry, tk.Scale)):
             function()
 
     # ------------------------------- micrographs --------------------------------------
@@ -405,7 +411,8 @@ class PicksWindow(ApbcWindow):
         self._showCounts(selection)
         if now and self._background is not None:
             self._blit()
-        self.seconds["redraw"] = time.time() - started
+        self._drawn = time.time()
+        self.seconds["redraw"] = self._drawn - started
 
     def _nextView(self):
         self._view.set(VIEWS[(VIEWS.index(self._view.get()) + 1) % len(VIEWS)])
@@ -438,12 +445,13 @@ class PicksWindow(ApbcWindow):
         here = selection.count
         of = here + len(selection.rejected)
         lines = []
+        whole = "Compared" if self.review.source.hasReference() else "Whole set"
         if self.review.hasScores():
             lines.append("This micrograph: %s of %s candidates" % (_number(here), _number(of)))
-            text = "Whole set: %s of %s" % (_number(kept), _number(total))
+            text = "%s: %s of %s" % (whole, _number(kept), _number(total))
         else:
             lines.append("This micrograph: %s picks" % _number(here))
-            text = "Whole set: %s" % _number(kept)
+            text = "%s: %s" % (whole, _number(kept))
         lines.append("%s on %d micrographs" % (text, len(self.review.labels)))
         if not self.review.isLoaded():
             lines[-1] += " (counting ...)"
@@ -457,15 +465,15 @@ class PicksWindow(ApbcWindow):
                 "Here: precision %0.3f, recall %0.3f" % (selection.precision, selection.recall)
             )
             lines.append(
-                "Whole set: precision %0.3f, recall %0.3f" % self._compared
+                "All compared: precision %0.3f, recall %0.3f" % self._compared
                 if self._compared
-                else "Whole set: comparing ..."
+                else "All compared: comparing ..."
             )
         self._counts.configure(text="\n".join(lines))
         if self.threshold is not None:
             promised = self.review.getExpectedPrecision()
             self._promise.configure(
-                text="Scores promise a precision of %0.2f." % promised
+                text="Expected precision at this threshold: %0.2f" % promised
                 if promised is not None
                 else "No candidate has such a score."
                 if self.review.source.calibrated

@@ -1,10 +1,12 @@
 """Viewer of picks: the window on a screen, or a picture without one."""
 
 import os
+import sqlite3
 import uuid
 
 from pwem.objects import SetOfCoordinates
 from pyworkflow.object import Pointer
+from pyworkflow.project.project import ModificationNotAllowedException
 from pyworkflow.protocol import Protocol, getProtocolFromDb, isProtocolUpToDate
 from pyworkflow.utils import isProcessAlive
 
@@ -135,12 +137,17 @@ class ApbcPicksViewer(ApbcViewer):
             protocol.editsFile.set(os.path.relpath(path, self._project.getPath()))
         label = "coordinates of %s" % (pointer.getObjValue().getObjLabel() or "picks")
         protocol.setObjLabel(label if threshold is None else "%s at %0.2f" % (label, threshold))
-        self._project.launchProtocol(protocol)
+        try:
+            self._project.launchProtocol(protocol)
+        except (sqlite3.Error, OSError, ModificationNotAllowedException) as error:
+            raise CreationError("The run could not be launched: %s." % error) from error
         return protocol
 
     def _getProgress(self, protocol):
         """Tell how far a creation is: a sentence, whether it has ended, whether it went well."""
         name = protocol.getObjLabel()
+        if not os.path.exists(protocol.getDbPath()):
+            return "'%s' was deleted." % name, True, False
         # Read first: the project takes a run that ends while it looks for a run that has died.
         there = getProtocolFromDb(self._project.path, protocol.getDbPath(), protocol.getObjId())
         if there.isActive() and (not there.getPid() or isProcessAlive(there.getPid())):
@@ -150,7 +157,8 @@ class ApbcPicksViewer(ApbcViewer):
             self._project._updateProtocol(protocol)
         if protocol.isFinished():
             coordinates = protocol.outputCoordinates
-            return "Created %d coordinates: '%s'" % (coordinates.getSize(), name), True, True
+            told = "Created %d coordinates: '%s'" % (coordinates.getSize(), name)
+            return told + ", on all micrographs of the picks", True, True
         return "'%s' failed: %s" % (name, protocol.getErrorMessage()), True, False
 
 
