@@ -284,6 +284,10 @@ class TestPicksViewer(ModelTest):
             + (len(selection.false) > 0)
             + (len(selection.missed) > 0),
         )
+        self.key(window, "t")
+        self.assertFalse(
+            window._compare.get(), "a view of picks takes the place of hits and misses"
+        )
         window.threshold.setThreshold(0.99)
         self.rest(window)
         self.assertLess(window._compared[1], evaluate.recall.get())

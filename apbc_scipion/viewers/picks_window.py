@@ -149,7 +149,7 @@ class PicksWindow(ApbcWindow):
         row.pack(fill=tk.X)
         for word, told in zip(VIEWS, ("true picks", "rejected", "both")):
             ttk.Radiobutton(
-                row, text=told, value=word, variable=self._view, command=self._redrawPicks
+                row, text=told, value=word, variable=self._view, command=self._showView
             ).pack(side=tk.LEFT, padx=(0, 6))
         row = ttk.Frame(frame)
         row.pack(fill=tk.X)
@@ -416,6 +416,11 @@ class PicksWindow(ApbcWindow):
 
     def _nextView(self):
         self._view.set(VIEWS[(VIEWS.index(self._view.get()) + 1) % len(VIEWS)])
+        self._showView()
+
+    def _showView(self):
+        """Show true picks, rejected ones or both, rather than hits and misses."""
+        self._compare.set(False)
         self._redrawPicks()
 
     def _toggleMap(self):
