@@ -18,8 +18,9 @@ sys.exit(main(sys.argv[2:]))
 
 def run_with_room(size, *arguments):
     """Run a verb that may write files of `size` bytes at most; give status and errors."""
+    # -B: Python would leave the compiled modules cut short, and everything after would fail.
     done = subprocess.run(
-        [sys.executable, "-c", CODE, str(size), *map(str, arguments)],
+        [sys.executable, "-B", "-c", CODE, str(size), *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
