@@ -309,6 +309,7 @@ class ReferenceSource(PickSource):
         self.edge = protocol.edge.get() / self.pixelSize
         self.title = protocol.getObjLabel() or protocol.getClassLabel()
         self._folder = protocol._getExtraPath("reference")
+        self._reference = {}
 
     def getLabels(self):
         """Labels of the micrographs that are compared."""
@@ -327,9 +328,12 @@ class ReferenceSource(PickSource):
         return self.picks.getScoreMap(label)
 
     def getReference(self, label):
-        """Give the reference particles of a micrograph."""
-        path = os.path.join(self._folder, label + ".csv")
-        return np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2).reshape(-1, 2)
+        """Give the reference particles of a micrograph; asked for at every threshold."""
+        if label not in self._reference:
+            path = os.path.join(self._folder, label + ".csv")
+            rows = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
+            self._reference[label] = rows.reshape(-1, 2)
+        return self._reference[label]
 
     def hasReference(self):
         """Tell that there is one."""

@@ -100,6 +100,25 @@ class TestPicksViewer(ModelTest):
         window.canvas.get_tk_widget().event_generate(key)
         screen.pump(window)
 
+    def answer(self, window, button):
+        """Press a button of the question that closing asks; returns whether it may close."""
+        path = "%s.__tk__messagebox.%s" % (window.root, button)
+        tcl, pressed = window.root.tk, []
+
+        def press():
+            if tcl.call("winfo", "exists", path):
+                pressed.append(button)
+                tcl.call(path, "invoke")
+            else:
+                window.root.after(100, press)
+
+        timer = window.root.after(100, press)
+        may = window.mayClose()
+        if not pressed:
+            window.root.after_cancel(timer)
+        self.assertEqual(pressed, [button], "closing asks")
+        return may
+
     # ------------------------------------------------------------------------------
     def test_threshold_counts_and_new_coordinates(self):
         window = self.open(self.protPick)
@@ -193,9 +212,8 @@ class TestPicksViewer(ModelTest):
         self.click(window, 60, 60)
         self.key(window, "<Control-z>")
         self.assertEqual(len(window.review.getAdded(label)), 1)
-        with mock.patch.object(window, "ask", return_value=False) as asked:
-            self.assertFalse(window.mayClose())
-            asked.assert_called_once()
+        self.assertFalse(self.answer(window, "no"))
+        self.assertTrue(self.answer(window, "yes"))
         kept = window.review.count()[0]
         window._createButton.invoke()
         screen.pump(window, until=lambda: not window.isCreating(), seconds=90)
