@@ -117,3 +117,58 @@ def box_size_for(diameter: float, pixel_size: float, ratio: float = 1.5) -> int:
         Pixels.
     """
     return even(angstrom_to_pixels(diameter * ratio, pixel_size))
+
+
+def euler_to_matrix(angles: npt.ArrayLike) -> FloatArray:
+    """Rotation matrices of RELION's Euler angles.
+
+    ``A = Rz(psi) Ry(tilt) Rz(rot)`` with rotations of the axes, RELION's and
+    Xmipp's convention (Heymann, Chagoyen and Belnap, J. Struct. Biol. 151:196,
+    2005). A point r of the volume, counted from its centre, is seen at ``A r``: the
+    first two numbers are its place in the image.
+
+    Parameters
+    ----------
+    angles : array_like, shape (n, 3)
+        rot, tilt and psi in degrees.
+
+    Returns
+    -------
+    ndarray, shape (n, 3, 3)
+    """
+    rot, tilt, psi = np.deg2rad(np.asarray(angles, float).reshape(-1, 3)).T
+    ca, cb, cg = np.cos(rot), np.cos(tilt), np.cos(psi)
+    sa, sb, sg = np.sin(rot), np.sin(tilt), np.sin(psi)
+    rows = [
+        [cg * cb * ca - sg * sa, cg * cb * sa + sg * ca, -cg * sb],
+        [-sg * cb * ca - cg * sa, -sg * cb * sa + cg * ca, sg * sb],
+        [sb * ca, sb * sa, cb],
+    ]
+    return np.moveaxis(np.array(rows), 2, 0)
+
+
+def matrix_to_euler(matrices: npt.ArrayLike) -> FloatArray:
+    """RELION's Euler angles of rotation matrices, as of `euler_to_matrix`.
+
+    Parameters
+    ----------
+    matrices : array_like, shape (n, 3, 3)
+
+    Returns
+    -------
+    ndarray, shape (n, 3)
+        rot and psi from -180 to 180 degrees, tilt from 0 to 180; rot is 0 where only
+        its sum with psi is determined.
+    """
+    a = np.asarray(matrices, float).reshape(-1, 3, 3)
+    side = np.hypot(a[:, 2, 0], a[:, 2, 1])
+    tilt = np.arctan2(side, a[:, 2, 2])
+    at_pole = side < 1e-9
+    rot = np.where(at_pole, 0.0, np.arctan2(a[:, 2, 1], a[:, 2, 0]))
+    # At a pole the matrix is Rz(psi) (tilt 0) or Rz(psi) Ry(180) (tilt 180).
+    psi = np.where(
+        at_pole,
+        np.arctan2(-np.sign(a[:, 2, 2]) * a[:, 1, 0], a[:, 1, 1]),
+        np.arctan2(a[:, 1, 2], -a[:, 0, 2]),
+    )
+    return np.rad2deg(np.stack([rot, tilt, psi], axis=1))
