@@ -24,6 +24,7 @@ VERBS = {
     "evaluate": "score picks against known particles",
     "doctor": "check the installation and the devices",
     "simulate": "make simulated micrographs with known particles",
+    "metrics": "measure volumes, latent spaces and poses against the ground truth",
 }
 
 INTERRUPTED = 130

@@ -1,0 +1,68 @@
+"""Measure volumes, latent spaces and poses against the ground truth.
+
+Every metric writes its tables, pictures and metrics.json to a folder; report
+puts several of them side by side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from pathlib import Path
+
+METRICS = {
+    "fsc": "Fourier shell correlation of volumes with their ground truth",
+    "align": "bring one volume onto another, hand included",
+}
+"""Verbs and what they do; the module of VERB is ``apbc.commands.metrics_VERB``."""
+
+
+def add_output_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options that all metrics with a record share: ``--name`` and ``--out``.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    """
+    parser.add_argument(
+        "--name", default="method", help="what the report calls the method, default 'method'"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for tables and pictures"
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``apbc metrics``.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    """
+    metrics = parser.add_subparsers(dest="metric", metavar="METRIC", required=True)
+    for name, summary in METRICS.items():
+        module = importlib.import_module(f"apbc.commands.metrics_{name}")
+        sub = metrics.add_parser(
+            name,
+            help=summary,
+            description=module.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(sub)
+        sub.set_defaults(run_metric=module.run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run ``apbc metrics``.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+
+    Returns
+    -------
+    int
+        What the metric returns.
+    """
+    status: int = args.run_metric(args)
+    return status

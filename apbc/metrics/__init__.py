@@ -1,0 +1,1 @@
+"""Measures against the ground truth: volumes, latent spaces, poses."""
