@@ -1,9 +1,14 @@
-"""Make simulated micrographs with known particles."""
+"""Make simulated micrographs and particle stacks of which everything is known."""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+import importlib
+
+KINDS = {
+    "demo": "the demo's data set: micrographs, known particles, good and bad examples",
+}
+"""What can be simulated; the module of KIND is ``apbc.commands.simulate_KIND``."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,22 +19,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser : argparse.ArgumentParser
     """
     kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
-    demo = kinds.add_parser(
-        "demo",
-        help="the demo's data set: micrographs, known particles, good and bad examples",
-        description="Write micrographs, known particles, good and bad examples and their CTF.",
-    )
-    demo.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
-    demo.add_argument("--micrographs", type=int, default=8, metavar="N", help="default 8")
-    demo.add_argument("--seed", type=int, default=0, help="default 0")
-    demo.add_argument(
-        "--size",
-        type=int,
-        nargs=2,
-        default=(1024, 1024),
-        metavar=("ROWS", "COLS"),
-        help="pixels of 3.5 Å, default 1024 1024",
-    )
+    for name, summary in KINDS.items():
+        module = importlib.import_module(f"apbc.commands.simulate_{name}")
+        sub = kinds.add_parser(
+            name,
+            help=summary,
+            description=module.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(sub)
+        sub.set_defaults(simulate=module.run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,11 +41,7 @@ def run(args: argparse.Namespace) -> int:
     Returns
     -------
     int
-        0.
+        What the kind returns.
     """
-    # Here, so that the help of the command needs neither scipy nor mrcfile.
-    from apbc.simulate.demo import simulate_demo
-
-    rows, columns = args.size
-    simulate_demo(args.out, args.micrographs, args.seed, (rows, columns))
-    return 0
+    status: int = args.simulate(args)
+    return status
