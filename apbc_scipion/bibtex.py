@@ -31,6 +31,16 @@ year = "2007",
 doi = "https://doi.org/10.1038/nmeth1019",
 }
 
+@inproceedings{Jeon2024,
+title = "CryoBench: Diverse and challenging datasets for the heterogeneity problem in cryo-EM",
+author = "Jeon, Minkyu and Raghu, Rishwanth and Astore, Miro and Woollard, Geoffrey and Feathers, Ryan and Kaz, Alkin and Hanson, Sonya M. and Cossio, Pilar and Zhong, Ellen D.",
+booktitle = "Advances in Neural Information Processing Systems 37, Datasets and Benchmarks Track",
+journal = "Advances in Neural Information Processing Systems (NeurIPS)",
+volume = "37",
+year = "2024",
+url = "https://arxiv.org/abs/2408.05526",
+}
+
 @misc{Keras2015,
 title = "Keras",
 author = "Chollet, Francois and others",
@@ -77,6 +87,17 @@ booktitle = "12th USENIX Symposium on Operating Systems Design and Implementatio
 journal = "USENIX OSDI",
 year = "2016",
 url = "https://www.usenix.org/conference/osdi16/technical-sessions/presentation/abadi",
+}
+
+@article{Wojdyr2022,
+title = "GEMMI: A library for structural biology",
+author = "Wojdyr, Marcin",
+journal = "Journal of Open Source Software",
+volume = "7",
+number = "73",
+pages = "4200",
+year = "2022",
+doi = "https://doi.org/10.21105/joss.04200",
 }
 
 @article{Zivanov2018,
