@@ -4,7 +4,9 @@ A pick is right when it lies within half a diameter of a particle that no other
 pick has claimed, the closest pair first. Precision, recall and F1 are means over
 the micrographs of TRUTH. Average precision and the best F1 take all scored picks
 together, the best first; give the folder candidates/ of apbc pick for them, which
-holds the picks below the threshold, too. The last line is JSON.
+holds the picks below the threshold, too. Where a CSV of TRUTH has a column visible,
+particles with a 0 there need not be found, and picks on them do not count; those with
+a 0 in a column class are junk, no particles. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -86,9 +88,10 @@ def run(args: argparse.Namespace) -> int:
     """
     # Here, so that the help of the command needs neither scipy nor Matplotlib.
     from apbc.evaluation.figures import score_picks
-    from apbc.io.coordinates import read_coordinate_folder
+    from apbc.evaluation.reference import particles_of
+    from apbc.io.coordinates import read_coordinate_folder, read_truth_columns
     from apbc.io.files import plain, write_json
-    from apbc.io.runs import run_beside
+    from apbc.io.runs import pixel_size_beside, run_beside
 
     for name, value in (("--diameter", args.diameter), ("--pixel-size", args.pixel_size)):
         if value is not None and not value > 0:
@@ -96,8 +99,12 @@ def run(args: argparse.Namespace) -> int:
     if args.edge < 0:
         raise ApbcError(f"--edge {args.edge:g} is below 0; give Å from the border inwards")
     known = run_beside(args.picks)
-    pixel_size = _pixel_size(args.pixel_size, known, args.picks)
-    picks, truth = read_coordinate_folder(args.picks), read_coordinate_folder(args.truth)
+    pixel_size = pixel_size_beside(args.pixel_size, [args.picks])
+    picks, columns = read_coordinate_folder(args.picks), read_truth_columns(args.truth)
+    truth = {
+        name: particles_of(points, columns.get(name))
+        for name, points in read_coordinate_folder(args.truth).items()
+    }
     names = sorted(truth if args.only is None else args.only)
     _check_names(names, picks, args)
     if args.threshold is not None and not _any_scored(picks):
@@ -122,19 +129,6 @@ def run(args: argparse.Namespace) -> int:
         write_json(args.json, result)
     sys.stdout.write(_table(figures) + json.dumps(result, ensure_ascii=False) + "\n")
     return 0
-
-
-def _pixel_size(told: float | None, known: Mapping[str, Any], picks: Path) -> float:
-    if told is not None:
-        return float(told)
-    if known.get("pixel_size"):
-        return float(known["pixel_size"])
-    logger.warning(
-        "no --pixel-size, and no run.json beside %s: 1 Å per pixel is taken, so --diameter and "
-        "--edge count pixels",
-        picks,
-    )
-    return 1.0
 
 
 def _check_names(names: list[str], picks: Mapping[str, Any], args: argparse.Namespace) -> None:

@@ -4,6 +4,9 @@ The rule: a pick is right when it lies within half a particle diameter of a
 particle that no other pick has claimed, the closest pair first. Precision,
 recall and F1 are means over micrographs. Average precision and the best F1 come
 from all scored picks in one list, where the best-scored pick chooses first.
+
+Known particles that are not visible come last: they take what is left of the picks,
+and these picks do not count, neither as right nor as false.
 """
 
 from __future__ import annotations
@@ -17,8 +20,11 @@ import numpy.typing as npt
 
 from apbc.errors import ApbcError
 from apbc.evaluation.matching import NONE, match_by_score, match_closest_first
+from apbc.evaluation.reference import Particles, particles_of
 
 FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
 Shape = Tuple[int, int]
 
 DIGITS = 4
@@ -26,7 +32,10 @@ DIGITS = 4
 
 @dataclass(frozen=True)
 class MicrographFigures:
-    """Figures of one micrograph; precision and recall are 0 where nothing can be divided."""
+    """Figures of one micrograph; precision and recall are 0 where nothing can be divided.
+
+    `truth` counts the visible particles, `picks` those picks that are not on hidden ones.
+    """
 
     name: str
     truth: int
@@ -35,6 +44,37 @@ class MicrographFigures:
     precision: float
     recall: float
     f1: float
+
+
+@dataclass(frozen=True)
+class Match:
+    """What became of the picks and the known particles of one micrograph.
+
+    Attributes
+    ----------
+    picks : ndarray, shape (n, 3)
+        x, y and score of the picks above the threshold and away from the border.
+    hit, hidden : ndarray of bool, shape (n,)
+        Whether a pick is on a visible particle, or on a hidden one; else it is false.
+    rows : ndarray of int, shape (m,)
+        Rows of the reference that were to be found.
+    found : ndarray of bool, shape (m,)
+        Which of them were.
+    offsets : ndarray
+        Distance of each hit from its particle, pixels.
+    """
+
+    picks: FloatArray
+    hit: BoolArray
+    hidden: BoolArray
+    rows: IntArray
+    found: BoolArray
+    offsets: FloatArray
+
+    @property
+    def false(self) -> BoolArray:
+        """Tell which picks are on no particle, shape (n,)."""
+        return ~(self.hit | self.hidden)
 
 
 @dataclass(frozen=True)
@@ -72,13 +112,18 @@ class Figures:
     per_micrograph : list of MicrographFigures
     curve : Curve or None
         None where picks have no scores.
-    offsets : ndarray
-        Distance of each hit from its particle, pixels.
+    matches : dict of str to Match
+        By micrograph.
     """
 
     per_micrograph: list[MicrographFigures]
     curve: Curve | None
-    offsets: FloatArray
+    matches: dict[str, Match]
+
+    @property
+    def offsets(self) -> FloatArray:
+        """Distance of each hit from its particle, pixels."""
+        return np.concatenate([match.offsets for match in self.matches.values()])
 
     @property
     def precision(self) -> float:
@@ -112,7 +157,8 @@ class Figures:
 
     def localisation_error(self, pixel_size: float) -> float | None:
         """Mean distance of the hits from their particles, in Å; None without hits."""
-        return float(self.offsets.mean() * pixel_size) if len(self.offsets) else None
+        offsets = self.offsets
+        return float(offsets.mean() * pixel_size) if len(offsets) else None
 
     def as_dict(self, pixel_size: float) -> dict[str, Any]:
         """Figures as JSON knows them, rounded to four digits.
@@ -166,15 +212,18 @@ def inside(coordinates: FloatArray, shape: Shape, edge: float) -> FloatArray:
     ndarray
         The rows that lie inside.
     """
+    return coordinates[_is_inside(coordinates, shape, edge)]
+
+
+def _is_inside(coordinates: FloatArray, shape: Shape, edge: float) -> BoolArray:
     rows, columns = shape
     x, y = coordinates[:, 0], coordinates[:, 1]
-    keep = (x >= edge) & (x < columns - edge) & (y >= edge) & (y < rows - edge)
-    return coordinates[keep]
+    return (x >= edge) & (x < columns - edge) & (y >= edge) & (y < rows - edge)
 
 
 def score_picks(
     picks: Mapping[str, FloatArray],
-    truth: Mapping[str, FloatArray],
+    truth: Mapping[str, FloatArray | Particles],
     radius: float,
     shapes: Mapping[str, Shape] | None = None,
     edge: float = 0.0,
@@ -185,9 +234,10 @@ def score_picks(
 
     Parameters
     ----------
-    picks, truth : mapping of str to ndarray, shape (n, 3)
-        x, y in pixels and the score (NaN for none), by micrograph. Every
-        micrograph of `truth` counts; one without picks has recall 0.
+    picks : mapping of str to ndarray, shape (n, 3)
+        x, y in pixels and the score (NaN for none), by micrograph.
+    truth : mapping of str to Particles or ndarray, shape (n, 2) or more columns
+        Known particles. Every micrograph counts; one without picks has recall 0.
     radius : float
         Half the particle diameter, in pixels.
     shapes : mapping of str to (int, int), optional
@@ -214,31 +264,50 @@ def score_picks(
     names = sorted(truth if only is None else only)
     if not names:
         raise ApbcError("there is no known particle to score against; give truth coordinates")
-    rows, offsets, curves, particles = [], [], [], 0
+    rows, curves, matches, particles = [], [], {}, 0
     for name in names:
         if name not in truth:
             raise ApbcError(f"micrograph {name} has no known particles; check the name")
-        known = np.asarray(truth[name], float).reshape(-1, 3)
+        known = truth[name]
+        if not isinstance(known, Particles):
+            known = particles_of(known)
         found = np.asarray(picks.get(name, np.empty((0, 3))), float).reshape(-1, 3)
+        there = np.arange(len(known))
         if shapes is not None:
             if name not in shapes:
                 raise ApbcError(
                     f"the size of micrograph {name} is not known; give it with --shape ROWS COLS"
                 )
-            known, found = inside(known, shapes[name], edge), inside(found, shapes[name], edge)
+            there = there[_is_inside(known.xy, shapes[name], edge)]
+            found = inside(found, shapes[name], edge)
         elif edge:
             raise ApbcError("leaving out an edge needs the size of the micrographs; give --shape")
-        particles += len(known)
+        to_find, hidden = there[known.visible[there]], known.xy[there[~known.visible[there]]]
+        particles += len(to_find)
         scores = found[:, 2]
         if len(found) and np.isfinite(scores).all():
-            hit = match_by_score(found, scores, known, radius) != NONE
-            curves.append(np.stack([scores, hit], axis=1))
+            hit = match_by_score(found, scores, known.xy[to_find], radius) != NONE
+            counts = hit.copy()
+            counts[~hit] = match_by_score(found[~hit], scores[~hit], hidden, radius) == NONE
+            curves.append(np.stack([scores, hit], axis=1)[counts])
         kept = found if threshold is None else found[scores >= threshold]
-        match = match_closest_first(kept, known, radius)
-        hits = match != NONE
-        offsets.append(np.hypot(*(kept[hits, :2] - known[match[hits], :2]).T))
-        rows.append(_figures(name, len(known), len(kept), int(hits.sum())))
-    return Figures(rows, _curve(curves, particles), np.concatenate(offsets))
+        match = matches[name] = _match(kept, known.xy, to_find, hidden, radius)
+        rows.append(_figures(name, len(to_find), int((~match.hidden).sum()), int(match.hit.sum())))
+    return Figures(rows, _curve(curves, particles), matches)
+
+
+def _match(
+    picks: FloatArray, xy: FloatArray, to_find: IntArray, hidden: FloatArray, radius: float
+) -> Match:
+    """Match picks with the particles that are to be found, and what is left with hidden ones."""
+    match = match_closest_first(picks, xy[to_find], radius)
+    hit = match != NONE
+    on_hidden = np.zeros(len(picks), bool)
+    on_hidden[~hit] = match_closest_first(picks[~hit], hidden, radius) != NONE
+    found = np.zeros(len(to_find), bool)
+    found[match[hit]] = True
+    offsets = np.hypot(*(picks[hit, :2] - xy[to_find[match[hit]]]).T)
+    return Match(picks, hit, on_hidden, to_find, found, offsets)
 
 
 def _figures(name: str, truth: int, picks: int, hits: int) -> MicrographFigures:

@@ -23,6 +23,9 @@ SUFFIXES = (".csv", ".box", ".star")
 NOT_COORDINATES = ("failed.csv",)
 STAR_VERSION = "# version 30001"
 SCORE_LABEL = "rlnAutopickFigureOfMerit"
+# What a file of known particles may tell of them besides: class, pose in degrees, and whether the
+# particle can be seen at all (1) or is hidden (0).
+TRUTH_COLUMNS = ("class", "rot", "tilt", "psi", "visible")
 
 
 def read_coordinates(path: str | Path) -> FloatArray:
@@ -134,12 +137,44 @@ def read_coordinate_folder(path: str | Path) -> dict[str, FloatArray]:
         If there are no coordinate files or one cannot be read.
     """
     path = Path(path)
+    if path.is_file() and path.suffix.lower() == ".star":
+        table = read_star(path).table_with("rlnCoordinateX", "rlnCoordinateY")
+        if "rlnMicrographName" in table:
+            return _by_micrograph(table)
+    return {stem: read_coordinates(file) for stem, file in _files_of(path).items()}
+
+
+def read_truth_columns(path: str | Path) -> dict[str, dict[str, FloatArray]]:
+    """Read what files of known particles tell besides their places.
+
+    Parameters
+    ----------
+    path : str or Path
+        A set, as `read_coordinate_folder` takes it. Only CSV files have such columns: ``class``
+        (whole numbers; 0 is junk), ``rot``, ``tilt``, ``psi`` (degrees) and ``visible`` (1 or 0).
+
+    Returns
+    -------
+    dict of str to dict of str to ndarray, shape (n,)
+        By the stem of the micrograph, the columns that its file has, in the order of its rows;
+        none for files of other formats.
+
+    Raises
+    ------
+    ApbcError
+        If a value of such a column is missing or no number, or `visible` is neither 1 nor 0.
+    """
+    path = Path(path)
+    return {
+        stem: _truth_columns(file) if file.suffix.lower() == ".csv" else {}
+        for stem, file in _files_of(path).items()
+    }
+
+
+def _files_of(path: Path) -> dict[str, Path]:
+    """Files of a coordinate set by the stem of their micrograph; one file is a set, too."""
     if not path.is_dir():
-        if path.suffix.lower() == ".star":
-            table = read_star(path).table_with("rlnCoordinateX", "rlnCoordinateY")
-            if "rlnMicrographName" in table:
-                return _by_micrograph(table)
-        return {path.stem: read_coordinates(path)}
+        return {path.stem: path}
     chosen: dict[str, Path] = {}
     for suffix in SUFFIXES:
         for file in sorted(path.iterdir()):
@@ -150,7 +185,33 @@ def read_coordinate_folder(path: str | Path) -> dict[str, FloatArray]:
         raise ApbcError(
             f"{path} holds no coordinate files; give a folder with {', '.join(SUFFIXES)} files"
         )
-    return {stem: read_coordinates(chosen[stem]) for stem in sorted(chosen)}
+    return {stem: chosen[stem] for stem in sorted(chosen)}
+
+
+def _truth_columns(path: Path) -> dict[str, FloatArray]:
+    reader = csv.reader(
+        path.read_text(encoding="utf-8-sig").splitlines(),
+        skipinitialspace=True,
+    )
+    header = [name.strip().lower() for name in next(reader, [])]
+    wanted = {name: header.index(name) for name in TRUTH_COLUMNS if name in header}
+    if not wanted:
+        return {}
+    rows = []
+    for values in reader:
+        if not any(value.strip() for value in values):
+            continue
+        picked = [values[i].strip() if i < len(values) else "" for i in wanted.values()]
+        rows.append(_numbers(path, reader.line_num, picked))
+    table = np.array(rows, float).reshape(-1, len(wanted))
+    columns = {name: table[:, k] for k, name in enumerate(wanted)}
+    for name, column in columns.items():
+        if not np.isfinite(column).all():
+            row = int(np.argmin(np.isfinite(column))) + 1
+            raise ApbcError(f"{name} of particle {row} of {path} is no number; mend the file")
+    if not np.isin(columns.get("visible", 1), (0, 1)).all():
+        raise ApbcError(f"the column visible of {path} may hold 1 and 0 alone; mend the file")
+    return columns
 
 
 def box_size_of(path: str | Path) -> float | None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Sequence
 
 from apbc.errors import ApbcError
 from apbc.io.files import read_json
 
 NAME = "run.json"
+
+logger = logging.getLogger(__name__)
 
 
 def run_beside(picks: str | Path) -> dict[str, Any]:
@@ -40,3 +43,37 @@ def run_beside(picks: str | Path) -> dict[str, Any]:
                 raise ApbcError(f"{place / NAME} was not written by apbc pick; remove it")
             return run
     return {}
+
+
+def pixel_size_beside(told: float | None, picks: Sequence[str | Path]) -> float:
+    """Pixel size of coordinates: as told, or else that of the run that picked them.
+
+    Parameters
+    ----------
+    told : float or None
+        Å, as the user gives it.
+    picks : sequence of str or Path
+        Coordinate files or folders; the first with a ``run.json`` decides.
+
+    Returns
+    -------
+    float
+        Å per pixel; 1, with a warning, where nobody tells.
+
+    Raises
+    ------
+    ApbcError
+        If a ``run.json`` cannot be read.
+    """
+    if told is not None:
+        return float(told)
+    for place in picks:
+        known = run_beside(place).get("pixel_size")
+        if known:
+            return float(known)
+    logger.warning(
+        "no --pixel-size, and no run.json beside %s: 1 Å per pixel is taken, so --diameter and "
+        "--edge count pixels",
+        ", ".join(str(place) for place in picks),
+    )
+    return 1.0
