@@ -1,14 +1,15 @@
-"""CTF parameters of micrographs, from the star file of a CTF program run in Relion."""
+"""CTF parameters of micrographs, in the star file of a CTF program run in Relion."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from apbc.errors import ApbcError
-from apbc.io.star import read_star
+from apbc.io.star import StarTable, read_star, write_star
 
 OF_MICROGRAPH = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle")
 OF_OPTICS = ("rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast")
@@ -84,3 +85,50 @@ def read_ctf(path: str | Path) -> dict[str, Ctf]:
             raise ApbcError(f"{star.path} has two micrographs named {stem}; take one row out")
         by_stem[stem] = Ctf(*(float(v) for v in row))
     return by_stem
+
+
+def write_ctf(
+    path: str | Path, names: Sequence[str], ctfs: Sequence[Ctf], pixel_size: float
+) -> None:
+    """Write micrographs with their CTF as RELION 3.1 and later do.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``micrographs_ctf.star``, with ``data_optics`` and ``data_micrographs``.
+    names : sequence of str
+        Paths of the micrographs, without blanks.
+    ctfs : sequence of Ctf
+        One a micrograph; voltage, Cs and amplitude contrast of the first hold for
+        all. The phase shift is written where one is not 0.
+    pixel_size : float
+        Å.
+
+    Raises
+    ------
+    ApbcError
+        If the file cannot be written.
+    """
+    path = Path(path)
+    optics = {
+        "rlnOpticsGroupName": "opticsGroup1",
+        "rlnOpticsGroup": 1,
+        "rlnMicrographOriginalPixelSize": pixel_size,
+        "rlnMicrographPixelSize": pixel_size,
+        "rlnVoltage": ctfs[0].voltage,
+        "rlnSphericalAberration": ctfs[0].cs,
+        "rlnAmplitudeContrast": ctfs[0].amplitude_contrast,
+    }
+    labels = ["rlnMicrographName", "rlnOpticsGroup", *OF_MICROGRAPH]
+    rows = [
+        f"{name} 1 {ctf.defocus_u:.1f} {ctf.defocus_v:.1f} {ctf.defocus_angle:.2f}"
+        for name, ctf in zip(names, ctfs, strict=True)
+    ]
+    if any(ctf.phase_shift for ctf in ctfs):
+        labels.append("rlnPhaseShift")
+        rows = [f"{row} {ctf.phase_shift:.2f}" for row, ctf in zip(rows, ctfs, strict=True)]
+    tables = [
+        StarTable(path, "optics", list(optics), [" ".join(str(v) for v in optics.values())]),
+        StarTable(path, "micrographs", labels, rows),
+    ]
+    write_star(path, tables, "# version 30001")

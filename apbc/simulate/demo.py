@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import mrcfile
 import numpy as np
 import scipy
 
@@ -13,19 +12,20 @@ from apbc import __version__
 from apbc.errors import ApbcError
 from apbc.geometry import angstrom_to_pixels
 from apbc.io.coordinates import write_coordinates
-from apbc.io.ctf import OF_MICROGRAPH, Ctf
-from apbc.io.files import atomic_path, write_json
-from apbc.io.star import StarTable, write_star
+from apbc.io.ctf import write_ctf
+from apbc.io.files import write_json
 from apbc.progress import track
-from apbc.simulate.micrograph import (
+from apbc.simulate.demo_scene import (
     DENSITY_AREA,
+    OPTICS,
     bad_examples,
     expose,
     good_examples,
-    random_ctf,
     random_scene,
 )
 from apbc.simulate.molecule import barrel
+from apbc.simulate.optics import random_ctf
+from apbc.simulate.truth import write_micrograph
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def simulate_demo(
     for index in track(range(micrographs), micrographs, "micrographs"):
         name = f"demo_{index + 1:03d}"
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
-        ctf = random_ctf(rng)
+        ctf = random_ctf(OPTICS, rng)
         with_carbon = index % CARBON_EVERY == 1
         scene = random_scene(shape, PIXEL_SIZE, molecule.diameter, with_carbon, rng)
         truth = scene.visible_particles(shape)
@@ -102,19 +102,12 @@ def simulate_demo(
         write_coordinates(out / "good" / f"{name}.csv", good_examples(truth, size, GOOD_SHARE, rng))
         write_coordinates(out / "bad" / f"{name}.csv", bad)
         image = expose(scene, molecule, ctf, shape, PIXEL_SIZE, rng)
-        with (
-            atomic_path(out / "micrographs" / f"{name}.mrc") as temporary,
-            mrcfile.new(temporary, image) as mrc,
-        ):
-            mrc.voxel_size = PIXEL_SIZE
-            # Instead of the date, so that the same call gives the same bytes.
-            mrc.header.label[0] = "Simulated by apbc"
+        write_micrograph(out / "micrographs" / f"{name}.mrc", image, PIXEL_SIZE)
         names.append(f"micrographs/{name}.mrc")
         ctfs.append(ctf)
         particles += len(truth)
 
-    star = out / CTF_STAR
-    write_star(star, ctf_tables(star, names, ctfs), "# version 30001")
+    write_ctf(out / CTF_STAR, names, ctfs, PIXEL_SIZE)
     summary: dict[str, object] = {
         "pixel_size": PIXEL_SIZE,
         "diameter": round(molecule.diameter, 1),
@@ -131,42 +124,3 @@ def simulate_demo(
     write_json(out / SUMMARY, summary)
     logger.info("wrote %d micrographs with %d particles to %s", micrographs, particles, out)
     return summary
-
-
-def ctf_tables(path: Path, names: list[str], ctfs: list[Ctf]) -> list[StarTable]:
-    """Micrographs with their CTF, as RELION 3.1 and later write them.
-
-    Parameters
-    ----------
-    path : Path
-        The file that they are for.
-    names : list of str
-        Paths of the micrographs.
-    ctfs : list of Ctf
-        One a micrograph; voltage, Cs and amplitude contrast of the first hold for
-        all.
-
-    Returns
-    -------
-    list of StarTable
-        ``data_optics`` and ``data_micrographs``.
-    """
-    optics = {
-        "rlnOpticsGroupName": "opticsGroup1",
-        "rlnOpticsGroup": 1,
-        "rlnMicrographOriginalPixelSize": PIXEL_SIZE,
-        "rlnMicrographPixelSize": PIXEL_SIZE,
-        "rlnVoltage": ctfs[0].voltage,
-        "rlnSphericalAberration": ctfs[0].cs,
-        "rlnAmplitudeContrast": ctfs[0].amplitude_contrast,
-    }
-    rows = [
-        f"{name} 1 {ctf.defocus_u:.1f} {ctf.defocus_v:.1f} {ctf.defocus_angle:.2f}"
-        for name, ctf in zip(names, ctfs, strict=True)
-    ]
-    return [
-        StarTable(path, "optics", list(optics), [" ".join(str(v) for v in optics.values())]),
-        StarTable(
-            path, "micrographs", ["rlnMicrographName", "rlnOpticsGroup", *OF_MICROGRAPH], rows
-        ),
-    ]

@@ -1,4 +1,8 @@
-"""One simulated micrograph: a scene of particles, ice and carbon, seen by the microscope."""
+"""A micrograph of the demo: a scene of particles, ice and carbon, seen by the microscope.
+
+Its numbers and the order of its random draws are frozen, since figures measured on the demo are
+published. `apbc.simulate.field` draws the micrographs of ``apbc simulate micrographs``.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,10 @@ import scipy.fft
 from scipy.spatial import cKDTree
 
 from apbc.io.ctf import Ctf
-from apbc.preprocess.ctf import ctf_2d
 from apbc.simulate.contamination import Blob, Carbon, grain, random_blobs, random_carbon
 from apbc.simulate.molecule import Molecule
-from apbc.simulate.projection import frequencies_squared, project, random_rotations
+from apbc.simulate.optics import Optics, contrast_spectrum, envelope
+from apbc.simulate.projection import project, random_rotations
 
 FloatArray = npt.NDArray[np.float64]
 FloatImage = npt.NDArray[np.float32]
@@ -25,8 +29,7 @@ BLOBS = (5, 11)
 DENSITY_AREA = 3584.0**2
 """Å²."""
 
-DEFOCUS = (12_000.0, 28_000.0)
-ASTIGMATISM = 300.0
+OPTICS = Optics(defocus=(12_000.0, 28_000.0), astigmatism=300.0)
 DOSE = (28.0, 36.0)
 """Electrons per Å²."""
 ENVELOPE = 150.0
@@ -97,30 +100,6 @@ class Scene:
         """
         inside = np.all((self.particles >= 0) & (self.particles <= (shape[1] - 1, shape[0] - 1)), 1)
         return self.particles[inside & (self.junk_cover(self.particles) < 0.5)]
-
-
-def random_ctf(rng: np.random.Generator) -> Ctf:
-    """Defocus of one micrograph of a 300 kV microscope without phase plate.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    Ctf
-    """
-    defocus = rng.uniform(*DEFOCUS)
-    difference = rng.uniform(0, ASTIGMATISM)
-    return Ctf(
-        defocus_u=round(defocus + difference / 2, 1),
-        defocus_v=round(defocus - difference / 2, 1),
-        defocus_angle=round(rng.uniform(0, 180), 2),
-        voltage=300.0,
-        cs=2.7,
-        amplitude_contrast=0.1,
-        phase_shift=0.0,
-    )
 
 
 def place_particles(
@@ -271,9 +250,8 @@ def expose(
         phase += cover * (CARBON_PHASE * texture + CARBON_STEP)
         absorption += CARBON_ABSORPTION * cover
 
-    spectrum = scipy.fft.rfft2(phase.astype(np.float32))
-    spectrum *= ctf_2d(canvas, pixel_size, ctf)
-    spectrum *= np.exp(-ENVELOPE / 4 * frequencies_squared(canvas, pixel_size))
+    spectrum = contrast_spectrum(phase, pixel_size, ctf)
+    spectrum *= envelope(canvas, pixel_size, ENVELOPE)
     contrast = scipy.fft.irfft2(spectrum, s=canvas)
     electrons = rng.uniform(*DOSE) * pixel_size**2
     expected = electrons * np.exp(-absorption) * (1 - 2 * contrast)
