@@ -22,6 +22,7 @@ VERBS = {
     "screen": "sort the particles of a stack into true and false ones",
     "show": "draw picks over a micrograph",
     "evaluate": "score picks against known particles",
+    "compare": "score several pickers against known particles, side by side",
     "doctor": "check the installation and the devices",
     "simulate": "make simulated micrographs with known particles",
     "metrics": "measure volumes, latent spaces and poses against the ground truth",
