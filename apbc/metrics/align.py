@@ -1,0 +1,388 @@
+"""Rigid search for the rotation, shift and hand that bring one volume onto another.
+
+The score is the correlation of the two volumes after every Fourier shell of both
+was given the same power: the mean over coefficients of the Fourier shell
+correlation. Coarsely, all rotations of a grid over SO(3) are tried with the
+lowest shells, and for each of them all shifts at once, by a Fourier transform of
+the product (and both hands, since the mirrored volume has the conjugate
+transform). The best of them are refined with more and more shells.
+
+Coefficients between those of the grid are interpolated linearly in the transform
+of the volume padded to twice its box and divided by the transform of the
+interpolation, a squared sinc.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import fft
+from scipy.ndimage import affine_transform, map_coordinates
+from scipy.optimize import minimize
+from scipy.spatial.transform import Rotation
+
+from apbc.preprocess.binning import fourier_resample_centred, workers
+
+FloatArray = npt.NDArray[np.float64]
+FloatVolume = npt.NDArray[np.float32]
+ComplexArray = npt.NDArray[np.complexfloating]
+
+PADDING = 2
+SEARCH_BOX = 64
+"""Volumes are searched with no more voxels along a side than this; the last refinement has more."""
+FINE_BOX = 128
+COARSE_SHELLS = 6
+STAGES = ((6, 10, 500), (10, 3, 2500), (16, 1, 5000))
+"""Shells, poses of each hand, most coefficients of each refinement."""
+AGREEMENT = 0.1
+"""Fourier shell correlation down to which shells are looked at in the last refinement."""
+COARSE_ROTATIONS = 4608
+"""As many as a grid of 15 degrees has."""
+SHIFT_BOX = 16
+"""Places along an axis at which shifts are tried in the coarse search."""
+CANDIDATES = STAGES[0][1]
+APART = 20.0
+"""Degrees by which candidates of one hand differ at least."""
+LAST_POINTS = 15_000
+"""Most coefficients that the last refinement looks at."""
+SMALLEST_BOX = 8
+BATCH = 256
+"""Rotations tried at once."""
+STEP = 0.02
+"""Of finite differences, in steps that change the last phases by about 1 rad."""
+SPLINE = 5
+MIRROR = np.diag([1.0, 1.0, -1.0])
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How a volume is brought onto another.
+
+    A point r of the moving volume, in voxels from its centre (x, y, z), comes to
+    ``R r + shift``; of a mirrored one, to ``R diag(1, 1, -1) r + shift``.
+
+    Attributes
+    ----------
+    rotation : ndarray, shape (3, 3)
+        R, a proper rotation.
+    shift_px : ndarray, shape (3,)
+        x, y, z in voxels of the reference.
+    mirrored : bool
+        Whether the hand of the moving volume was changed.
+    score : float
+        Correlation after whitening, at most 1.
+    score_other_hand : float
+        The best of the other hand; NaN where it was not tried.
+    """
+
+    rotation: FloatArray
+    shift_px: FloatArray
+    mirrored: bool
+    score: float
+    score_other_hand: float
+
+    @property
+    def matrix(self) -> FloatArray:
+        """Rotation and hand in one matrix, shape (3, 3)."""
+        return self.rotation @ MIRROR if self.mirrored else self.rotation
+
+
+def rotation_grid(count: int) -> FloatArray:
+    """Rotations spread evenly over SO(3).
+
+    Super-Fibonacci spirals (Alexa, CVPR 2022).
+
+    Parameters
+    ----------
+    count : int
+
+    Returns
+    -------
+    ndarray, shape (count, 3, 3)
+    """
+    phi, psi = np.sqrt(2.0), 1.533751168755204288118041
+    s = np.arange(count) + 0.5
+    inner, outer = np.sqrt(s / count), np.sqrt(1 - s / count)
+    alpha, beta = 2 * np.pi * s / phi, 2 * np.pi * s / psi
+    quaternions = np.stack(
+        [inner * np.sin(alpha), inner * np.cos(alpha), outer * np.sin(beta), outer * np.cos(beta)],
+        axis=1,
+    )
+    matrices: FloatArray = Rotation.from_quat(quaternions).as_matrix()
+    return matrices
+
+
+def align_volume(moving: npt.NDArray, reference: npt.NDArray, mirror: bool = True) -> Alignment:
+    """Find the rotation, shift and hand that bring a volume onto another.
+
+    Parameters
+    ----------
+    moving, reference : ndarray, shape (d, d, d)
+        z, y, x, on grids of the same pixel size; the centre is voxel ``d // 2``.
+    mirror : bool, optional
+        Try the other hand, too.
+
+    Returns
+    -------
+    Alignment
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or are no cubes of at least 8 voxels along a side.
+    """
+    if moving.shape != reference.shape or len(set(moving.shape)) != 1 or moving.ndim != 3:
+        raise ValueError(f"cubes of one size are aligned, not {moving.shape} and {reference.shape}")
+    box = int(moving.shape[0])
+    if box < SMALLEST_BOX:
+        raise ValueError(f"a box of {box} voxels is too small; it needs {SMALLEST_BOX}")
+    spectra = _Spectra(moving, reference, min(box, SEARCH_BOX))
+    hands = _coarse_search(spectra, mirror)
+    for shells, kept, most in STAGES:
+        points = _Points(spectra, shells, most)
+        hands = [
+            sorted((points.refine(pose) for pose in hand[:kept]), key=_by_score) for hand in hands
+        ]
+    hands = _refine_where_they_agree(spectra, hands)
+    if box > SEARCH_BOX:
+        spectra = _Spectra(moving, reference, min(box, FINE_BOX))
+        hands = _refine_where_they_agree(spectra, hands)
+    best, *others = sorted((hand[0] for hand in hands), key=_by_score)
+    mirrored = bool(np.linalg.det(best.matrix) < 0)
+    return Alignment(
+        best.matrix @ MIRROR if mirrored else best.matrix,
+        best.shift * box,
+        mirrored,
+        best.score,
+        others[0].score if others else float("nan"),
+    )
+
+
+def apply_alignment(volume: npt.NDArray, alignment: Alignment) -> FloatVolume:
+    """Volume brought onto the grid of the reference it was aligned with.
+
+    Parameters
+    ----------
+    volume : ndarray, shape (d, d, d)
+    alignment : Alignment
+
+    Returns
+    -------
+    ndarray of float32, shape (d, d, d)
+        By spline interpolation; 0 where the volume does not reach.
+    """
+    centre = volume.shape[0] // 2
+    # Of axes z, y, x rather than x, y, z.
+    inverse = alignment.matrix.T[::-1, ::-1]
+    offset = centre - inverse @ (centre + alignment.shift_px[::-1])
+    moved: FloatVolume = affine_transform(
+        np.asarray(volume, np.float32), inverse, offset, order=SPLINE, mode="constant"
+    )
+    return moved
+
+
+@dataclass(frozen=True)
+class _Pose:
+    """A guess: orthogonal matrix, shift as a share of the box, score."""
+
+    matrix: FloatArray
+    shift: FloatArray
+    score: float
+
+
+def _by_score(pose: _Pose) -> float:
+    return -pose.score
+
+
+class _Spectra:
+    """Transforms of both volumes at a box size.
+
+    Attributes
+    ----------
+    moving : ndarray of complex64, shape (padded, padded, padded // 2 + 1)
+        Of the padded volume, frequency 0 in the middle of the first two axes.
+    reference : ndarray of complex64, shape (box, box, box // 2 + 1)
+        Frequency 0 first.
+    """
+
+    def __init__(self, moving: npt.NDArray, reference: npt.NDArray, box: int) -> None:
+        self.box = box
+        self.last_shell = box // 2 - 1
+        small = [
+            fourier_resample_centred(np.asarray(v, np.float32), box, 3) for v in (moving, reference)
+        ]
+        padded = PADDING * box
+        correction = np.sinc((np.arange(box) - box // 2) / padded) ** -2
+        cube = np.zeros((padded, padded, padded), np.float32)
+        inner = slice(padded // 2 - box // 2, padded // 2 - box // 2 + box)
+        cube[inner, inner, inner] = small[0] * (
+            correction[:, None, None] * correction[:, None] * correction
+        )
+        half = fft.rfftn(fft.ifftshift(cube), workers=workers())
+        self.moving = np.ascontiguousarray(fft.fftshift(half, axes=(0, 1)))
+        self.reference = fft.rfftn(fft.ifftshift(small[1]), workers=workers())
+
+
+class _Points:
+    """Coefficients of the first shells, at which the volumes are compared.
+
+    Parameters
+    ----------
+    spectra : _Spectra
+    shells : int
+        Shells 1 to this, as far as the box has them.
+    most : int
+        Look at no more coefficients than this, chosen by chance.
+    importance : ndarray, shape (shells + 1,), optional
+        Weight of each shell, by its number; 1 by default.
+    """
+
+    def __init__(
+        self, spectra: _Spectra, shells: int, most: int, importance: FloatArray | None = None
+    ) -> None:
+        shells = min(shells, spectra.last_shell)
+        self._spectra = spectra
+        self._shells = shells
+        reach = np.arange(-shells, shells + 1)
+        z, y, x = np.meshgrid(reach, reach, reach[shells:], indexing="ij")
+        length2 = x * x + y * y + z * z
+        # One of each pair of conjugates, and not frequency 0.
+        kept = (length2 <= shells**2) & ((x > 0) | (y > 0) | ((y == 0) & (z > 0)))
+        chosen = np.flatnonzero(kept)
+        if len(chosen) > most:
+            chosen = np.sort(np.random.default_rng(0).permutation(chosen)[:most])
+        self.frequencies = np.stack([axis.ravel()[chosen] for axis in (x, y, z)])
+        self.shell = np.rint(np.sqrt(length2.ravel()[chosen])).astype(int)
+        x, y, z = self.frequencies
+        reference = spectra.reference[z, y, x]
+        self.count = np.bincount(self.shell, minlength=shells + 1)
+        power = np.bincount(self.shell, np.abs(reference) ** 2)
+        power *= np.bincount(self.shell, np.abs(self.sample(np.eye(3))) ** 2)
+        weight = np.ones(shells + 1) if importance is None else importance[: shells + 1]
+        weight = weight / (weight * self.count).sum()
+        weight = np.divide(weight * self.count, np.sqrt(power), where=power > 0, out=0 * weight)
+        self._weighted = np.conj(reference) * weight[self.shell]
+
+    def sample(self, matrices: FloatArray) -> ComplexArray:
+        """Transform of the moved volume, ``F(M^T k)``.
+
+        Parameters
+        ----------
+        matrices : ndarray, shape (..., 3, 3)
+            Orthogonal.
+
+        Returns
+        -------
+        ndarray of complex64, shape (..., points)
+        """
+        k = np.swapaxes(matrices, -1, -2) @ (PADDING * self.frequencies)
+        # The transform of a real volume at -k is the conjugate of that at k.
+        negative = k[..., 0, :] < 0
+        x, y, z = np.moveaxis(np.where(negative[..., None, :], -k, k), -2, 0)
+        middle = PADDING * self._spectra.box // 2
+        values: ComplexArray = map_coordinates(
+            self._spectra.moving, np.stack([z + middle, y + middle, x]), order=1, prefilter=False
+        )
+        return np.where(negative, np.conj(values), values)
+
+    def weigh(self, values: ComplexArray) -> ComplexArray:
+        """Terms of the score, shape (..., points), of the moved volume's coefficients."""
+        terms: ComplexArray = self._weighted * values
+        return terms
+
+    def shell_correlation(self, pose: _Pose) -> FloatArray:
+        """Fourier shell correlation at a pose, shape (shells + 1,); for weights of 1."""
+        terms = self.weigh(self.sample(pose.matrix)) * self._phases(pose.shift)
+        sums = np.bincount(self.shell, terms.real)
+        return sums * self.count.sum() / np.maximum(self.count, 1)
+
+    def _phases(self, shift: FloatArray) -> ComplexArray:
+        phases: ComplexArray = np.exp(-2j * np.pi * (shift @ self.frequencies))
+        return phases
+
+    def refine(self, start: _Pose) -> _Pose:
+        """Climb to the best pose near by.
+
+        Parameters
+        ----------
+        start : _Pose
+
+        Returns
+        -------
+        _Pose
+        """
+        # A step of 1 changes the phases in the last shell by about 1 rad.
+        turn, move = 1 / self._shells, 1 / (2 * np.pi * self._shells)
+        trials = STEP * turn * np.vstack([np.zeros(3), np.eye(3)])
+
+        def score(parameters: FloatArray) -> tuple[float, FloatArray]:
+            turned = Rotation.from_rotvec(parameters[:3] * turn).as_matrix()
+            matrices = Rotation.from_rotvec(trials).as_matrix() @ turned @ start.matrix
+            shift = start.shift + parameters[3:] * move
+            terms = self.weigh(self.sample(matrices)) * self._phases(shift)
+            values = terms.real.sum(axis=1)
+            by_turn = (values[1:] - values[0]) / STEP
+            by_move = 2 * np.pi * move * (self.frequencies @ terms[0].imag)
+            return -float(values[0]), -np.concatenate([by_turn, by_move])
+
+        found = minimize(score, np.zeros(6), jac=True, method="L-BFGS-B", options={"maxiter": 40})
+        matrix = Rotation.from_rotvec(found.x[:3] * turn).as_matrix() @ start.matrix
+        return _Pose(matrix, start.shift + found.x[3:] * move, -float(found.fun))
+
+
+def _refine_where_they_agree(spectra: _Spectra, hands: list[list[_Pose]]) -> list[list[_Pose]]:
+    """Refine the best pose of each hand with shells weighted by their correlation.
+
+    Shells of noise would only blur the score. Both hands get the same weights, so
+    that their scores can be compared.
+    """
+    points = _Points(spectra, spectra.last_shell, 4 * LAST_POINTS)
+    best = min((hand[0] for hand in hands), key=_by_score)
+    correlation = points.shell_correlation(best)
+    below = np.flatnonzero(correlation[COARSE_SHELLS + 1 :] < AGREEMENT)
+    shells = COARSE_SHELLS + int(below[0]) if len(below) else spectra.last_shell
+    importance = correlation.clip(min=AGREEMENT)
+    points = _Points(spectra, shells, LAST_POINTS, importance)
+    return [[points.refine(hand[0])] for hand in hands]
+
+
+def _coarse_search(spectra: _Spectra, mirror: bool) -> list[list[_Pose]]:
+    """Best rotations of a grid with the best shift of each, apart from one another, by hand."""
+    points = _Points(spectra, COARSE_SHELLS, STAGES[0][2])
+    grid = rotation_grid(COARSE_ROTATIONS)
+    x, y, z = points.frequencies
+    signs = (1, -1) if mirror else (1,)
+    scores = np.empty((len(signs), len(grid)))
+    places = np.empty((len(signs), len(grid)), int)
+    for first in range(0, len(grid), BATCH):
+        values = points.sample(grid[first : first + BATCH])
+        for hand, sign in enumerate(signs):
+            # The volume inverted through its centre has the conjugate transform.
+            products = points.weigh(values if sign == 1 else np.conj(values))
+            half = np.zeros((len(values), SHIFT_BOX, SHIFT_BOX, SHIFT_BOX // 2 + 1), np.complex64)
+            half[:, z, y, x] = np.conj(products)
+            maps = fft.irfftn(half, s=(SHIFT_BOX,) * 3, axes=(1, 2, 3), workers=workers())
+            maps = maps.reshape(len(values), -1)
+            places[hand, first : first + BATCH] = maps.argmax(axis=1)
+            scores[hand, first : first + BATCH] = maps.max(axis=1)
+    shifts = np.stack(np.unravel_index(places, (SHIFT_BOX,) * 3)[::-1], axis=-1) / SHIFT_BOX
+    shifts -= np.rint(shifts)
+    return [
+        _apart(sign * grid, shift, score)
+        for sign, shift, score in zip(signs, shifts, scores, strict=True)
+    ]
+
+
+def _apart(matrices: FloatArray, shifts: FloatArray, scores: FloatArray) -> list[_Pose]:
+    """Best poses, none near a better one."""
+    poses: list[_Pose] = []
+    near = 1 + 2 * np.cos(np.deg2rad(APART))
+    for i in np.argsort(-scores):
+        # The trace of M1^T M2 is 1 + 2 cos of the angle between them.
+        if all(np.sum(pose.matrix * matrices[i]) < near for pose in poses):
+            poses.append(_Pose(matrices[i], shifts[i], float(scores[i])))
+        if len(poses) == CANDIDATES:
+            break
+    return poses
