@@ -25,6 +25,7 @@ FloatArray = npt.NDArray[np.float64]
 
 DOTS_PER_INCH = 110
 INK, PALE, GRID, LOST = "#1b1f24", "#5c6670", "#e3e7ea", "#d7191c"
+NOTHING = "#f0f1f3"
 COLOURS = (
     "#0072b2",
     "#d55e00",
@@ -42,8 +43,11 @@ MOST_CLASSES = 24
 MOST_MAPPED_CLASSES = 4
 MAPS_A_ROW = 4
 NAME_WIDTH = 16
+LONGEST_SHARED = 6  # beginning of names that stays
 LOCALISATION_QUANTILE = 0.995
 F1_LINES = (0.2, 0.4, 0.6, 0.8)
+FEW = 10  # particles of a view, of which a recall tells little
+PALED, FEW_KEY = 0.35, "#35b779"
 
 
 def colours_of(names: Sequence[str]) -> dict[str, str]:
@@ -80,7 +84,7 @@ def draw_bars(comparison: Comparison) -> Figure:
             axes.text(at, top + 0.01, f"{value:.2f}", ha="center", va="bottom", fontsize=9)
     axes.set_xticks(range(len(rows)), [label for _, label in rows], fontsize=11)
     axes.tick_params(axis="x", length=0)
-    axes.set_ylim(0, 1.08)
+    axes.set(xlim=(-0.5, len(rows) - 0.5), ylim=(0, 1.08))
     _style(axes, "Figures of every picker, means over micrographs", "", "")
     axes.grid(axis="x", visible=False)
     _legend_below(figure, names, colours_of(names))
@@ -177,9 +181,8 @@ def draw_found_by(comparison: Comparison) -> Figure:
     matplotlib.figure.Figure
     """
     names = list(comparison.figures)
-    figure = Figure((9.6, 4.4), DOTS_PER_INCH, layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
+    figure = _page(9.6, 4.4)
+    left, right = figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2)
     counts = comparison.found_by
     left.bar(range(len(counts)), counts, color=COLOURS[0])
     for x, count in enumerate(counts):
@@ -218,8 +221,8 @@ def draw_micrographs(comparison: Comparison) -> Figure:
         order = np.argsort(-values.mean(axis=0), kind="stable")
         for name, row in zip(names, values[:, order]):
             axes.plot(row, "o-", color=colours[name], lw=1, ms=6, alpha=0.9)
-        labels = [comparison.micrographs[k] for k in order]
-        axes.set_xticks(range(count), [_tail(label) for label in labels], rotation=60, ha="right")
+        labels = _told_apart(comparison.micrographs)
+        axes.set_xticks(range(count), [labels[k] for k in order], rotation=60, ha="right")
         _style(axes, "F1 by micrograph, the easiest first", "", "F1")
     else:
         share = (np.arange(count) + 0.5) / count
@@ -317,8 +320,7 @@ def draw_views(comparison: Comparison) -> Figure:
     maps = [(of, name) for of in mapped for name in names]
     columns = min(MAPS_A_ROW, len(names))
     lines = len(mapped) * -(-len(names) // columns)
-    figure = Figure((3.1 * columns + 1.4, 3.35 * lines + 0.9), DOTS_PER_INCH, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _page(3.1 * columns + 1.4, 3.35 * lines + 0.9)
     grid = figure.subplots(lines, columns, squeeze=False)
     for axes in grid.ravel():
         axes.set_axis_off()
@@ -344,10 +346,11 @@ def draw_views(comparison: Comparison) -> Figure:
     figure.legend(
         handles=[
             Patch(fc="white", ec=LOST, lw=2.4, label="lost"),
-            Patch(fc="#f0f1f3", ec=GRID, label="no particles"),
+            Patch(fc=FEW_KEY, alpha=PALED, label=f"pale: fewer than {FEW} particles"),
+            Patch(fc=NOTHING, ec=GRID, label="no particles"),
         ],
         loc="outside lower center",
-        ncol=2,
+        ncol=3,
         frameon=False,
     )
     return figure
@@ -364,7 +367,8 @@ def _draw_sphere(axes: Axes, parts: list[PartRecall], colours: ScalarMappable) -
     for view in order:
         inner, outer = limits[bands[view]], limits[bands[view] + 1]
         part, lost = known.get(view), view in known and known[view].lost
-        fill = "#f0f1f3" if part is None else colours.to_rgba(part.recall)
+        few = part is not None and part.particles < FEW
+        fill = NOTHING if part is None else colours.to_rgba(np.array(part.recall))
         begin, end = VIEWS[view].rot
         axes.add_patch(
             Wedge(
@@ -376,6 +380,7 @@ def _draw_sphere(axes: Axes, parts: list[PartRecall], colours: ScalarMappable) -
                 fc=fill,
                 ec=LOST if lost else "white",
                 lw=2.6 if lost else 1.0,
+                alpha=PALED if few else 1.0,
                 zorder=3 if lost else 2,
             )
         )
@@ -391,7 +396,7 @@ def _draw_sphere(axes: Axes, parts: list[PartRecall], colours: ScalarMappable) -
             va="center",
             fontsize=9,
             zorder=4,
-            color=INK if part.recall > 0.6 else "white",
+            color=INK if few or part.recall > 0.6 else "white",
         )
     axes.set(xlim=(-1.04, 1.04), ylim=(-1.04, 1.04), aspect="equal")
 
@@ -433,10 +438,18 @@ def draw_contamination(comparison: Comparison) -> Figure:
 # --------------------------------- style -------------------------------------------
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure((width, height), DOTS_PER_INCH, layout="constrained")
+def _page(width: float, height: float) -> Figure:
+    """Figure of a size in inches that makes room for its titles and labels, with a margin."""
+    figure = Figure((width, height), DOTS_PER_INCH)
+    figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.1)
     FigureCanvasAgg(figure)
-    return figure, figure.subplots()
+    return figure
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """Figure with one pair of axes."""
+    figure = _page(width, height)
+    return figure, figure.add_subplot()
 
 
 def _legend_below(
@@ -460,9 +473,13 @@ def _wrapped(name: str) -> str:
     return "\n".join(textwrap.wrap(name, NAME_WIDTH)) or name
 
 
-def _tail(name: str, longest: int = 18) -> str:
-    """Keep the end of a long name, where names of micrographs differ."""
-    return name if len(name) <= longest else "…" + name[1 - longest :]
+def _told_apart(names: Sequence[str]) -> list[str]:
+    """Names without the beginning that all share, where that makes them shorter."""
+    first, last = min(names), max(names)  # what these two share, all do
+    shared = next((k for k, (a, b) in enumerate(zip(first, last)) if a != b), 0)
+    if shared < LONGEST_SHARED:
+        return list(names)
+    return ["…" + name[shared:] for name in names]
 
 
 def _title(axes: Axes, title: str) -> None:

@@ -259,9 +259,10 @@ def _curves(comparison: Comparison) -> list[Row]:
 
 STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;color:#222;max-width:1100px;margin:2em auto;"
-    "padding:0 1em}table{border-collapse:collapse;margin:1em 0;font-size:14px}"
-    "th,td{padding:.25em .8em;border-bottom:1px solid #ddd;text-align:right;"
+    "padding:0 1em}table{border-collapse:collapse;margin:1em 0;font-size:13px}"
+    "th,td{padding:.25em .55em;border-bottom:1px solid #ddd;text-align:right;"
     "font-variant-numeric:tabular-nums}th:first-child,td:first-child{text-align:left}"
+    "td:first-child{white-space:nowrap}"
     ".lost{color:#d7191c;font-weight:bold}.wide{overflow-x:auto}img{max-width:100%}"
     "h2{margin-top:2em}summary{cursor:pointer}li{margin:.3em 0}"
 )
@@ -278,11 +279,11 @@ SECTIONS = {
 }
 EXPLAINED = {
     "figures.png": "A pick is right when it lies within half a diameter of a particle that no "
-    "other pick has claimed, the closest pair first. The line on F1 is its 95 % interval, from "
+    "other pick has claimed, the closest pair first. The line on F1 is its 95% interval, from "
     "drawing micrographs again and again.",
     "precision_recall.png": "A curve follows a picker's picks from its best score down. It needs "
     "all candidates, those below the threshold too, to be told to its end.",
-    "classes.png": "Bars are 95 % intervals (Wilson). A class is lost when its recall is, beyond "
+    "classes.png": "Bars are 95% intervals (Wilson). A class is lost when its recall is, beyond "
     "chance and by more than a tenth, below the recall of all particles.",
     "views.png": "Half a sphere of directions in 17 parts of equal area; a direction and its "
     "opposite show mirror images, and count as one. Numbers are percent. A view is lost when its "
@@ -342,7 +343,7 @@ def page(
 
 
 def _table(rows: Sequence[Row], is_open: bool) -> str:
-    head = "".join(f"<th>{html.escape(key.replace('_', ' '))}</th>" for key in rows[0])
+    head = "".join(f"<th>{html.escape(_heading(key))}</th>" for key in rows[0])
     body = "".join(
         f"<tr{' class=lost' if row.get('lost') else ''}>"
         + "".join(f"<td>{html.escape(_cell(value, 3))}</td>" for value in row.values())
@@ -353,6 +354,10 @@ def _table(rows: Sequence[Row], is_open: bool) -> str:
     if is_open:
         return table
     return f"<details><summary>Table of {len(rows)} rows</summary>{table}</details>"
+
+
+def _heading(key: str) -> str:
+    return key.replace("_", " ").replace("f1", "F1")
 
 
 def _told(value: Any) -> str:

@@ -127,7 +127,7 @@ class Comparison:
         return any(losses.views for losses in self.losses.values())
 
     def f1_interval(self, picker: str) -> tuple[float, float] | None:
-        """Interval of 95 % of a picker's F1; None for fewer than three micrographs."""
+        """Interval of 95% of a picker's F1; None for fewer than three micrographs."""
         return mean_interval([m.f1 for m in self.figures[picker].per_micrograph])
 
     def false(self, picker: str) -> int:
@@ -379,7 +379,7 @@ def _ranking(comparison: Comparison) -> str:
     where = f"{count} micrograph{'s' if count > 1 else ''} with {comparison.particles} particles"
     figures = comparison.figures[comparison.best]
     interval = comparison.f1_interval(comparison.best)
-    surely = "" if interval is None else f" (95 % interval {interval[0]:.3f} to {interval[1]:.3f})"
+    surely = "" if interval is None else f" (95% interval {interval[0]:.3f} to {interval[1]:.3f})"
     told = (
         f"On {where}, {comparison.best} has "
         f"{'the best ' if len(comparison.figures) > 1 else 'an '}F1: {figures.f1:.3f}{surely}, "
@@ -407,7 +407,7 @@ def _difference(comparison: Comparison) -> list[str]:
     low, high = interval
     verdict = "more than chance" if low > 0 else "which may be chance"
     return [
-        f"{told}, by {best.f1 - second.f1:.3f} in the mean (95 % interval {low:.3f} to "
+        f"{told}, by {best.f1 - second.f1:.3f} in the mean (95% interval {low:.3f} to "
         f"{high:.3f}), {verdict}."
     ]
 
@@ -438,7 +438,7 @@ def _lost(comparison: Comparison, name: str) -> list[str]:
     lost = _parts_lost(comparison.losses[name])
     told = [
         f"{name} loses {what}: it finds {part.found} of {part.particles} ({part.recall:.0%}, "
-        f"95 % interval {part.low:.0%} to {part.high:.0%}), and {mean:.0%} "
+        f"95% interval {part.low:.0%} to {part.high:.0%}), and {mean:.0%} "
         f"of {'this class' if ' of class ' in what else 'all'}."
         for what, part, mean in lost[:MOST_LOSSES]
     ]
@@ -468,7 +468,7 @@ def _worst_contamination(comparison: Comparison, name: str) -> list[str]:
 
 def _shared_sentence(comparison: Comparison) -> list[str]:
     """Tell of false picks on which pickers agree: the reference may lack particles."""
-    told = []
+    told: list[str] = []
     for name in comparison.ranking:
         false, common = comparison.false(name), comparison.shared_false[name]
         if false >= FALSE_WORTH_TELLING and common >= SHARED_WORTH_TELLING * false:
@@ -476,6 +476,7 @@ def _shared_sentence(comparison: Comparison) -> list[str]:
     if not told:
         return []
     return [
-        f"Of the false picks, others made {', '.join(told)}, too: particles that the reference "
-        "lacks, or what all take for particles. Look at them before judging the precision."
+        f"Many false picks are those of other pickers, too ({', '.join(told)}): particles that "
+        "the reference lacks, or what several take for particles. Look at them before judging the "
+        "precision."
     ]

@@ -26,6 +26,7 @@ KINDS = (
     "aggregate or broken particle",
 )
 SUFFIXES = (".mrc", ".mrcs", ".map")
+FAR_OUTSIDE = 1.1  # sizes of the mask: beyond, points are in other pixels
 
 
 def find_masks(folder: str | Path, names: Sequence[str]) -> dict[str, MrcLayout]:
@@ -78,8 +79,15 @@ def kinds_at(mask: MrcLayout, xy: FloatArray) -> IntArray:
     Raises
     ------
     ApbcError
-        If the mask holds another number.
+        If the mask holds another number, or a point lies far outside of it.
     """
+    size = np.array([mask.columns, mask.rows])
+    if (xy[:, :2] > FAR_OUTSIDE * size).any():
+        x, y = xy[(xy[:, :2] > FAR_OUTSIDE * size).any(axis=1)][0, :2]
+        raise ApbcError(
+            f"the mask {mask.path} has {mask.columns} x {mask.rows} pixels and there is a pick at "
+            f"x {x:.0f}, y {y:.0f}; give masks of the size of the micrographs"
+        )
     columns, rows = np.rint(xy[:, :2]).astype(np.int64).T
     pixels = mask.map()[0]
     found = pixels[np.clip(rows, 0, mask.rows - 1), np.clip(columns, 0, mask.columns - 1)]

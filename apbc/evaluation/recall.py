@@ -26,7 +26,7 @@ class PartRecall:
         The class, or the index of the view.
     particles, found : int
     low, high : float
-        Interval of 95 % of the recall (Wilson).
+        Interval of 95% of the recall (Wilson).
     lost : bool
         Whether the recall is surely, and by more than a tenth, below that of all particles.
     """
@@ -101,7 +101,7 @@ def recall_of_parts(
 
 
 def mean_interval(values: Sequence[float], seed: int = 0) -> tuple[float, float] | None:
-    """Interval of 95 % of a mean, by drawing micrographs again and again (bootstrap).
+    """Interval of 95% of a mean, by drawing micrographs again and again (bootstrap).
 
     Parameters
     ----------
