@@ -31,6 +31,26 @@ year = "2007",
 doi = "https://doi.org/10.1038/nmeth1019",
 }
 
+@article{Glielmo2022,
+title = "Ranking the information content of distance measures",
+author = "Glielmo, Aldo and Zeni, Claudio and Cheng, Bingqing and Csanyi, Gabor and Laio, Alessandro",
+journal = "PNAS Nexus",
+volume = "1",
+number = "2",
+pages = "pgac039",
+year = "2022",
+doi = "https://doi.org/10.1093/pnasnexus/pgac039",
+}
+
+@article{Harauz1986,
+title = "Exact filters for general geometry three dimensional reconstruction",
+author = "Harauz, George and van Heel, Marin",
+journal = "Optik",
+volume = "73",
+pages = "146 - 156",
+year = "1986",
+}
+
 @inproceedings{Jeon2024,
 title = "CryoBench: Diverse and challenging datasets for the heterogeneity problem in cryo-EM",
 author = "Jeon, Minkyu and Raghu, Rishwanth and Astore, Miro and Woollard, Geoffrey and Feathers, Ryan and Kaz, Alkin and Hanson, Sonya M. and Cossio, Pilar and Zhong, Ellen D.",
@@ -58,6 +78,17 @@ journal = "ECML PKDD",
 pages = "225 - 239",
 year = "2014",
 doi = "https://doi.org/10.1007/978-3-662-44851-9_15",
+}
+
+@article{McInnes2018,
+title = "UMAP: Uniform Manifold Approximation and Projection",
+author = "McInnes, Leland and Healy, John and Saul, Nathaniel and Grossberger, Lukas",
+journal = "Journal of Open Source Software",
+volume = "3",
+number = "29",
+pages = "861",
+year = "2018",
+doi = "https://doi.org/10.21105/joss.00861",
 }
 
 @incollection{Platt1999,

@@ -12,4 +12,8 @@ MODEL_CARD = "card.json"
 MODEL_WEIGHTS = "model.keras"
 DATASET_FILE = "data.h5"
 
+METRICS_FOLDER = "metrics"
+METRICS_RECORD = "metrics.json"
+METRICS_REPORT = "report.json"
+
 ARCHITECTURES = ["dense", "autopick-bc"]

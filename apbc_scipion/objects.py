@@ -1,7 +1,11 @@
 """Typed outputs that pass data sets and models from protocol to protocol."""
 
+import os
+
 import pyworkflow.object as pwobj
 from pwem.objects import EMObject
+
+from apbc_scipion.constants import METRICS_REPORT
 
 
 class ApbcDataset(EMObject):
@@ -184,3 +188,52 @@ class ApbcModel(EMObject):
             self.getPixelSize() or 0,
             held,
         )
+
+
+class ApbcMetrics(EMObject):
+    """What was measured of one method against the ground truth, for a report of several."""
+
+    def __init__(self, path=None, **kwargs):
+        EMObject.__init__(self, **kwargs)
+        self._path = pwobj.String(path)
+        self._method = pwobj.String()
+        self._metrics = pwobj.CsvList()
+
+    def getPath(self):
+        """Folder that has a folder for each metric."""
+        return self._path.get()
+
+    def getMethod(self):
+        """Name of the method, as the report calls it."""
+        return self._method.get()
+
+    def getMetrics(self):
+        """Names of the metrics: ``"fsc"``, ``"neighbours"``, ..."""
+        return list(self._metrics)
+
+    def getFolders(self):
+        """Folder of each metric, with its ``metrics.json``."""
+        return [os.path.join(self.getPath(), metric) for metric in self.getMetrics()]
+
+    def getReportPath(self):
+        """JSON record of pictures and tables, for the viewer."""
+        return os.path.join(self.getPath(), METRICS_REPORT)
+
+    def fill(self, method, metrics):
+        """Set what was measured.
+
+        Parameters
+        ----------
+        method : str
+        metrics : list of str
+        """
+        self._method.set(method)
+        self._metrics.set(metrics)
+
+    def getFiles(self):
+        """Files that belong to the object."""
+        return {self.getPath()}
+
+    def __str__(self):
+        """One line for the project window."""
+        return "ApbcMetrics (%s: %s)" % (self.getMethod(), ", ".join(self.getMetrics()))

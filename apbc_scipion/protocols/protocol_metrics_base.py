@@ -1,0 +1,147 @@
+"""What the protocols that measure against the ground truth share."""
+
+import os
+
+import pyworkflow.utils as pwutils
+from pyworkflow.protocol import params
+
+from apbc_scipion import convert
+from apbc_scipion.constants import METRICS_FOLDER, METRICS_RECORD, METRICS_REPORT
+from apbc_scipion.objects import ApbcMetrics
+from apbc_scipion.protocols.protocol_base import ApbcProtBase
+
+OUTPUT_METRICS = "outputMetrics"
+
+
+class ApbcProtMetricsBase(ApbcProtBase):
+    """Runs metrics of the engine, each in a folder of its own, and gathers what they left."""
+
+    # -------------------------- parameters -----------------------------------
+    def _defineMethodParam(self, form):
+        """Add the name of the method in reports."""
+        form.addParam(
+            "methodName",
+            params.StringParam,
+            default="",
+            label="Name in the report (optional)",
+            help="What reports call the method that is measured, such as _cryoDRGN_. Empty: the "
+            "name of the run that made the input. A report of several methods needs different "
+            "names.",
+        )
+
+    def getMethodName(self):
+        """Name of the method: that of the form, else that of the run that made the input."""
+        name = self.methodName.get("").strip()
+        if name:
+            return name
+        source = self._methodPointer().getObjValue()
+        label = source.getObjLabel() if source is not None else ""
+        return label or (source.getClassLabel() if hasattr(source, "getClassLabel") else "method")
+
+    def _methodPointer(self):
+        """Return the pointer to what is measured."""
+        raise NotImplementedError
+
+    # -------------------------- the engine -------------------------------------
+    def getMetricsPath(self, *names):
+        """Path in the folder of all metrics of the run."""
+        return self._getExtraPath(METRICS_FOLDER, *names)
+
+    def getReportPath(self):
+        """JSON record of pictures and tables, for the viewer."""
+        return self.getMetricsPath(METRICS_REPORT)
+
+    def _measure(self, metric, arguments):
+        """Run one metric of the engine, into a new folder."""
+        folder = self.getMetricsPath(metric)
+        pwutils.cleanPath(folder)
+        pwutils.makePath(self.getMetricsPath())
+        self._runEngine(
+            "metrics", [metric, *arguments, "--name", self.getMethodName(), "--out", folder]
+        )
+
+    def getRecord(self, metric):
+        """Read the record of one metric; None while there is none.
+
+        Returns
+        -------
+        dict or None
+        """
+        path = self.getMetricsPath(metric, METRICS_RECORD)
+        return convert.read_json(path) if os.path.exists(path) else None
+
+    def getFigure(self, metric, name):
+        """One figure of a metric; None where it is not defined.
+
+        Returns
+        -------
+        float or None
+        """
+        record = self.getRecord(metric)
+        return record["figures"].get(name) if record else None
+
+    def _defineMetrics(self, metrics):
+        """Write the record for the viewer and make the output.
+
+        Parameters
+        ----------
+        metrics : list of str
+            What was measured.
+
+        Returns
+        -------
+        ApbcMetrics
+        """
+        report = {"told": plain_lines(self._tellFigures()), "pictures": [], "tables": []}
+        for metric in metrics:
+            record = self.getRecord(metric)
+            for kind in ("pictures", "tables"):
+                report[kind] += [os.path.join(metric, name) for name in record[kind]]
+        convert.write_json(self.getReportPath(), report)
+        output = ApbcMetrics(self.getMetricsPath())
+        output.fill(self.getMethodName(), metrics)
+        return output
+
+    def _tellFigures(self):
+        """Tell in lines what was found; the summary and the viewer show them."""
+        raise NotImplementedError
+
+    # -------------------------- information ------------------------------------
+    def _warnings(self):
+        return []
+
+    def _summary(self):
+        if not os.path.exists(self.getReportPath()):
+            return ["Nothing is measured yet."]
+        return self._tellFigures() + [
+            self.getFileTag(self.getMetricsPath(name))
+            for metric in sorted(os.listdir(self.getMetricsPath()))
+            for name in self._picturesOf(metric)
+        ]
+
+    def _picturesOf(self, metric):
+        """Pictures of one metric, below the folder of all."""
+        record = self.getRecord(metric)
+        return [os.path.join(metric, name) for name in record["pictures"]] if record else []
+
+
+def plain_lines(lines):
+    """Lines without the signs that Scipion's summary draws bold or slanted."""
+    return [line.replace("*", "") for line in lines]
+
+
+def told(value, form="%0.3f", missing="not defined"):
+    """Text of a figure.
+
+    Parameters
+    ----------
+    value : float or None
+    form : str, optional
+    missing : str, optional
+        Text where there is none.
+
+    Returns
+    -------
+    str
+    """
+    return missing if value is None else form % value
