@@ -21,6 +21,9 @@ FloatArray = npt.NDArray[np.float64]
 BLUR = 1.8
 """Standard deviation in Å of the Gaussian that a residue is: the spread of its atoms."""
 
+STANDING = 50.0
+"""Degrees by which the arm of the hinge leans over the body at an angle of 0."""
+
 # Lobes: radius, then centre x, y, z (Å).
 Lobe = tuple[float, float, float, float]
 
@@ -61,11 +64,12 @@ def _about(axis: str, degrees: float) -> FloatArray:
 
 
 def _hinge(rng: np.random.Generator, angle: float) -> FloatArray:
-    body = _lobes([(27, 0, 0, -20), (21, 30, 10, -6), (19, -26, -12, -2), (16, -8, 30, -24)], rng)
-    # The arm stands on the hinge and bends about the y axis through it.
+    body = _lobes([(28, 0, 0, -20), (21, 30, 10, -6), (19, -26, -12, -2), (16, -8, 30, -24)], rng)
+    # The arm stands on the hinge and bends about the y axis through it: from -15 degrees, where
+    # it lies against the body, to 55, where it stands up.
     arm = _lobes([(14, 0, 0, 12), (18, 2, 4, 36), (14, -4, -8, 58), (11, 10, 6, 72)], rng)
     hinge = np.array([-14.0, 0.0, 4.0])
-    return np.concatenate([body, hinge + arm @ _about("y", angle).T])
+    return np.concatenate([body, hinge + arm @ _about("y", STANDING - angle).T])
 
 
 def _barrel(rng: np.random.Generator, _: float) -> FloatArray:
@@ -118,7 +122,7 @@ def _antibody(rng: np.random.Generator, angle: float) -> FloatArray:
 
 
 MOLECULES: dict[str, BuiltIn] = {
-    "hinge": BuiltIn("180 kDa, body and an arm that bends by ANGLE degrees", "C1", _hinge, 40.0),
+    "hinge": BuiltIn("190 kDa, body and an arm that opens by ANGLE degrees", "C1", _hinge, 20.0),
     "antibody": BuiltIn(
         "150 kDa, Y of three arms, one turned about itself by ANGLE degrees", "C1", _antibody, 0.0
     ),
@@ -131,10 +135,10 @@ MOLECULES: dict[str, BuiltIn] = {
 }
 """By name; see `builtin_molecule` for the forms a name may take."""
 
-ALIASES = {"hinge-open": "hinge:-15", "hinge-closed": "hinge:65"}
+ALIASES = {"hinge-closed": "hinge:-15", "hinge-open": "hinge:55"}
 """Names for conformations; the two states of the default simulation."""
 
-DEFAULT = ("hinge-open", "hinge-closed")
+DEFAULT = ("hinge-closed", "hinge-open")
 
 
 def describe() -> str:

@@ -136,7 +136,7 @@ def load_structures(
         Of atomic models and built-in molecules, Å at which amplitudes have fallen to 1/e.
         Default 3 pixels.
     weights : sequence of float, optional
-        One a structure, above 0; all alike without.
+        One a structure, not below 0; all alike without.
     symmetries : sequence of str, optional
         Point groups, one a structure or one for all; without them C1, and that of the built-in
         molecules.
@@ -159,8 +159,8 @@ def load_structures(
     builtin = list(builtin) if builtin or paths else list(DEFAULT)
     names = _unique_names([_stem(file) for file in paths] + [_fit(name) for name in builtin])
     shares = _one_each(weights, len(names), "weights")
-    if any(not (np.isfinite(w) and w > 0) for w in shares):
-        raise ApbcError("the weights of structures must be above 0; leave out what has no share")
+    if any(not (np.isfinite(w) and w >= 0) for w in shares) or not sum(shares) > 0:
+        raise ApbcError("the weights of structures must not be below 0, and not all of them 0")
     groups = _symmetries(symmetries, len(names))
 
     models = {file: read_atoms(file) for file in paths if is_atoms_file(file)}
