@@ -12,6 +12,7 @@ from pathlib import Path
 
 METRICS = {
     "fsc": "Fourier shell correlation of volumes with their ground truth",
+    "pose": "error of poses after the best common rotation, hand and offset",
     "align": "bring one volume onto another, hand included",
 }
 """Verbs and what they do; the module of VERB is ``apbc.commands.metrics_VERB``."""
