@@ -69,6 +69,37 @@ def read_volume(path: str | Path, pixel_size: float | None = None) -> Volume:
         If the file is missing, no MRC file, cut short, not cubic, without a
         pixel size, or holds values that are no finite numbers.
     """
+    volume = open_volume(path, pixel_size)
+    data = np.ascontiguousarray(volume.data, dtype=np.float32)
+    if not np.isfinite(data).all():
+        raise ApbcError(
+            f"{path} holds values that are no finite numbers (NaN or infinity), or its byte order "
+            "is not what its header says; export it again"
+        )
+    return Volume(data, volume.pixel_size, volume.name)
+
+
+def open_volume(path: str | Path, pixel_size: float | None = None) -> Volume:
+    """Check the header of a map and leave its values in the file.
+
+    Parameters
+    ----------
+    path : str or Path
+        MRC or CCP4.
+    pixel_size : float, optional
+        Å per voxel; goes before the header's.
+
+    Returns
+    -------
+    Volume
+        Its data are a read-only memory map of the type of the file.
+
+    Raises
+    ------
+    ApbcError
+        If the file is missing, no MRC file, cut short, not cubic, or without a
+        pixel size.
+    """
     layout = mrc_layout(path)
     shape = (layout.sections, layout.rows, layout.columns)
     if len(set(shape)) != 1:
@@ -79,13 +110,7 @@ def read_volume(path: str | Path, pixel_size: float | None = None) -> Volume:
     size = pixel_size or layout.pixel_size
     if not size:
         raise ApbcError(f"{path} has no pixel size in its header; give one with --pixel-size")
-    data = np.ascontiguousarray(layout.map(), dtype=np.float32)
-    if not np.isfinite(data).all():
-        raise ApbcError(
-            f"{path} holds values that are no finite numbers (NaN or infinity), or its byte order "
-            "is not what its header says; export it again"
-        )
-    return Volume(data, float(size), Path(path).stem)
+    return Volume(layout.map(), float(size), Path(path).stem)
 
 
 def write_volume(path: str | Path, data: npt.NDArray, pixel_size: float) -> None:

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
+
 from apbc import __version__
 from apbc.errors import ApbcError
 from apbc.io.files import plain, read_json, write_json, write_text
@@ -110,13 +112,13 @@ def read_record(path: str | Path) -> Record:
     )
 
 
-def write_table(path: str | Path, columns: Mapping[str, Sequence[Any]]) -> None:
+def write_table(path: str | Path, columns: Mapping[str, Sequence[Any] | npt.NDArray]) -> None:
     """Write a CSV table.
 
     Parameters
     ----------
     path : str or Path
-    columns : mapping of str to sequence
+    columns : mapping of str to sequence or ndarray
         Heading and values of each column, all of one length. Numbers are written with seven
         digits; None and NaN become empty cells.
 
