@@ -413,9 +413,9 @@ def summarise(measured: Sequence[Measurement], kind: str) -> dict[str, float | N
     if kind == "image":
         weights = np.array([m.pair.weight for m in measured])
         for name in ("auc", "auc_over_ceiling"):
-            values = np.array(columns[name])
-            figures[f"{name}_image_weighted"] = float((weights * values).sum() / weights.sum())
-            of_class = [values[rows].mean() for rows in rows_of_classes(measured).values()]
+            areas = np.array(columns[name])
+            figures[f"{name}_image_weighted"] = float((weights * areas).sum() / weights.sum())
+            of_class = [areas[rows].mean() for rows in rows_of_classes(measured).values()]
             figures[f"{name}_class_balanced"] = float(np.mean(of_class))
     for threshold in THRESHOLDS:
         found = [c.resolution(threshold) for c in curves]

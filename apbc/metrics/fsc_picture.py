@@ -36,7 +36,7 @@ def draw_curves(path: str | Path, measured: Sequence[Measurement], name: str) ->
         If the file cannot be written.
     """
     figure = new_figure(12, 4.8)
-    left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
+    left, right = figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2)
     _curves(left, measured, name)
     _areas(right, measured)
     save_figure(figure, path)
@@ -76,7 +76,7 @@ def _curves(axes: Axes, measured: Sequence[Measurement], name: str) -> None:
     # Between the thresholds on the left there is no curve, as a rule.
     axes.legend(
         loc="lower left",
-        bbox_to_anchor=(0.01, 0.22),
+        bbox_to_anchor=(0.12, 0.22),
         fontsize=9,
         facecolor="white",
         edgecolor="none",
