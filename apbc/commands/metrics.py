@@ -13,6 +13,8 @@ from pathlib import Path
 METRICS = {
     "fsc": "Fourier shell correlation of volumes with their ground truth",
     "pose": "error of poses after the best common rotation, hand and offset",
+    "neighbours": "share of neighbours in a latent space that are neighbours in the truth",
+    "imbalance": "how much a latent space tells of truth, pose and CTF",
     "align": "bring one volume onto another, hand included",
 }
 """Verbs and what they do; the module of VERB is ``apbc.commands.metrics_VERB``."""
@@ -31,6 +33,50 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for tables and pictures"
     )
+
+
+def add_latent_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that all metrics of a latent space share: it, the truth, the seed.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    """
+    parser.add_argument("latent", type=Path, metavar="LATENT", help=".csv, .npy or .pkl file")
+    add_truth_arguments(parser)
+
+
+def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that tell the truth of images, and the seed.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    """
+    parser.add_argument(
+        "--truth",
+        type=Path,
+        required=True,
+        metavar="CSV",
+        help="truth of each image: id (or image), class, and continuous columns if there are any; "
+        "class 0 is junk and left out",
+    )
+    parser.add_argument(
+        "--columns",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="continuous columns that are the truth, instead of the class",
+    )
+    parser.add_argument(
+        "--circular",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="columns in degrees that go round, such as a dihedral angle, as the truth",
+    )
+    parser.add_argument("--subset", action="store_true", help="images of the truth may be missing")
+    parser.add_argument("--seed", type=int, default=0, help="default 0")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

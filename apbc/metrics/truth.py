@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,46 +71,6 @@ class Truth:
     left_out: int
 
 
-def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of all metrics of a latent space.
-
-    Parameters
-    ----------
-    parser : argparse.ArgumentParser
-    """
-    parser.add_argument(
-        "--truth",
-        type=Path,
-        required=True,
-        metavar="CSV",
-        help="truth of each image: id (or image), class, and continuous columns if there are any; "
-        "class 0 is junk and left out",
-    )
-    parser.add_argument(
-        "--columns",
-        nargs="+",
-        default=[],
-        metavar="NAME",
-        help="continuous columns that are the truth, instead of the class",
-    )
-    parser.add_argument(
-        "--circular",
-        nargs="+",
-        default=[],
-        metavar="NAME",
-        help="columns in degrees that go round, such as a dihedral angle",
-    )
-    parser.add_argument(
-        "--subset", action="store_true", help="the latents may lack images of the truth"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="default 0")
-
-
-def truth_options(args: argparse.Namespace) -> TruthOptions:
-    """Options of `add_truth_arguments` as they were given."""
-    return TruthOptions(tuple(args.columns), tuple(args.circular), args.subset)
-
-
 def is_junk(label: str) -> bool:
     """Tell whether a class is that of junk."""
     return label.strip() in (JUNK, "0.0")
@@ -177,6 +136,55 @@ def one_hot(labels: npt.NDArray[np.int64]) -> FloatArray:
     ndarray, shape (n, classes)
     """
     return np.eye(int(labels.max()) + 1)[labels]
+
+
+def rows_of(
+    truth: Truth, ids: list[str] | None, count: int, path: str | Path
+) -> npt.NDArray[np.int64]:
+    """Find the rows of another table that are of the images of a truth.
+
+    Parameters
+    ----------
+    truth : Truth
+    ids : list of str or None
+        Identifiers of the table; without them its rows are those of the truth's table.
+    count : int
+        Rows of the table.
+    path : str or Path
+        For the sentence.
+
+    Returns
+    -------
+    ndarray of int, shape (n,)
+
+    Raises
+    ------
+    ApbcError
+        If an image is not in the table.
+    """
+    if ids is None:
+        match_rows(None, None, (len(truth.table), count), (str(truth.table.path), str(path)))
+        return truth.rows
+    names = (str(truth.table.path), str(path))
+    return match_rows(truth.ids, ids, (len(truth.ids), count), names, subset=True)[1]
+
+
+def scaled(values: FloatArray) -> FloatArray:
+    """Columns with a mean of 0 and a standard deviation of 1; constant ones are left out.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, columns)
+
+    Returns
+    -------
+    ndarray, shape (n, columns that vary)
+    """
+    spread = values.std(axis=0)
+    # What differs by rounding only does not vary.
+    varies = spread > 1e-9 * np.abs(values).max(axis=0)
+    kept: FloatArray = (values[:, varies] - values[:, varies].mean(axis=0)) / spread[varies]
+    return kept
 
 
 def check_classes(labels: list[str] | None, path: Path) -> npt.NDArray[np.int64]:
