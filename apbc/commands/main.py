@@ -25,6 +25,7 @@ VERBS = {
     "compare": "score several pickers against known particles, side by side",
     "doctor": "check the installation and the devices",
     "simulate": "make simulated micrographs with known particles",
+    "downsample": "bring volumes and particle stacks to a smaller box",
     "metrics": "measure volumes, latent spaces and poses against the ground truth",
 }
 

@@ -1,15 +1,17 @@
-"""Particle stacks in MRC files, read a few particles at a time."""
+"""Particle stacks in MRC files, read and written a few particles at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import mrcfile
 import numpy as np
 import numpy.typing as npt
 
 from apbc.errors import ApbcError
-from apbc.io.mrc import mrc_layout
+from apbc.io.files import atomic_path
+from apbc.io.mrc import HEADER_BYTES, mrc_layout
 
 
 class ParticleStack:
@@ -79,3 +81,43 @@ class ParticleStack:
         order = np.argsort(wanted, kind="stable")
         images[order] = self._map[wanted[order]]
         return images
+
+
+def write_stack(
+    path: str | Path, parts: Iterable[npt.NDArray], n: int, box_size: int, pixel_size: float
+) -> None:
+    """Write a particle stack part by part, under its final name only when it is complete.
+
+    Parameters
+    ----------
+    path : str or Path
+    parts : iterable of ndarray, shape (m, box_size, box_size)
+        Together `n` images.
+    n, box_size : int
+    pixel_size : float
+        Å per pixel.
+
+    Raises
+    ------
+    ValueError
+        If the parts are of another size.
+    ApbcError
+        If the folder cannot be written or the disk is full.
+    """
+    with atomic_path(path) as temporary:
+        with mrcfile.new_mmap(temporary, (n, box_size, box_size), mrc_mode=2) as mrc:
+            mrc.set_image_stack()
+            mrc.voxel_size = pixel_size
+            # Instead of the date, so that the same call gives the same bytes.
+            mrc.header.label[0] = "Written by apbc"
+        written = 0
+        # Not through the memory map: on a full disk that ends the process.
+        with temporary.open("r+b") as file:
+            file.seek(HEADER_BYTES)
+            for part in parts:
+                if part.shape[1:] != (box_size, box_size):
+                    raise ValueError(f"images of {part.shape[1:]} in a stack of {box_size}")
+                file.write(np.ascontiguousarray(part, "<f4").data)
+                written += len(part)
+        if written != n:
+            raise ValueError(f"{written} images for a stack of {n}")
