@@ -7,6 +7,8 @@ import importlib
 
 KINDS = {
     "demo": "the demo's data set: micrographs, known particles, good and bad examples",
+    "micrographs": "whole micrographs with exact truth, contamination and masks",
+    "particles": "particle images with known structure, pose, shift and CTF",
 }
 """What can be simulated; the module of KIND is ``apbc.commands.simulate_KIND``."""
 

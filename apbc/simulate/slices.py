@@ -63,6 +63,11 @@ class SliceProjector:
         self._within = rows**2 + columns**2 <= reach**2
         self._points = np.stack([columns[self._within], rows[self._within]])
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the transform takes."""
+        return self._transform.nbytes
+
     @staticmethod
     def _grid(box: int) -> tuple[FloatArray, FloatArray]:
         """Whole frequencies (rows, columns) of ``rfft2`` of a square of side `box`."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +68,8 @@ class Structure:
     in_volts : bool
         Whether its values are a potential over ice in V, as those of atomic models and
         built-in molecules are; those of maps are arbitrary.
+    made_from : dict
+        What else decides how it looks, for records.
     """
 
     name: str
@@ -78,6 +81,7 @@ class Structure:
     weight: float = 1.0
     in_volts: bool = False
     known_diameter: float | None = None
+    made_from: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def volume(self) -> Volume:
@@ -185,18 +189,22 @@ def load_structures(
     for index, name in enumerate(names):
         file = paths[index] if index < len(paths) else None
         symmetry, diameter = groups[index], None
+        made_from: dict[str, Any] = {}
         if file is None:
             molecule, own = molecules[builtin[index - len(paths)]]
             symmetry = symmetry or own
             diameter = molecule.diameter
             make = _of_points(molecule, pixel_size, box_size, resolution)
+            made_from = {"builtin": builtin[index - len(paths)], "seed": seed}
         elif file in centred:
             diameter = _atoms_diameter(centred[file])
             make = _of_atoms(centred[file], pixel_size, box_size, resolution)
+            made_from = {"shared_centre": shared_centre}
         else:
             make = _of_map(file, pixel_size)
         if diameter is not None:
             _check_fits(name, diameter, pixel_size, box_size)
+            made_from["resolution"] = resolution
         structures.append(
             Structure(
                 name,
@@ -208,6 +216,7 @@ def load_structures(
                 shares[index],
                 in_volts=diameter is not None,
                 known_diameter=diameter,
+                made_from=made_from,
             )
         )
     return structures
