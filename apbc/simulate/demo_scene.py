@@ -14,7 +14,15 @@ import scipy.fft
 from scipy.spatial import cKDTree
 
 from apbc.io.ctf import Ctf
-from apbc.simulate.contamination import Blob, Carbon, grain, random_blobs, random_carbon
+from apbc.simulate.contamination import (
+    BLOB_GRAIN,
+    Blob,
+    BlobRanges,
+    Carbon,
+    grain,
+    random_blobs,
+    random_carbon,
+)
 from apbc.simulate.molecule import Molecule
 from apbc.simulate.optics import Optics, contrast_spectrum, envelope
 from apbc.simulate.projection import project, random_rotations
@@ -43,6 +51,15 @@ CARBON_PHASE = 0.16
 CARBON_GRAIN = 6.0
 CARBON_STEP = 0.35
 CARBON_ABSORPTION = 0.22
+BLOB_RANGES = BlobRanges(
+    radius=(55, 90, 280),
+    absorption=(0.05, 0.2),
+    bright=(0.04, 0.10),
+    bright_share=0.2,
+    texture=(0.03, 0.15),
+    softness=(0.05, 0.5),
+)
+"""Most round about the size of the particle."""
 
 CLOSE_PAIRS = 0.06
 """Share of the particles that may come as near to another as `CLOSE_DISTANCE`."""
@@ -177,7 +194,9 @@ def random_scene(
     """
     area = shape[0] * shape[1] * pixel_size**2 / DENSITY_AREA
     carbon = random_carbon(shape, pixel_size, rng) if with_carbon else None
-    blobs = random_blobs(max(1, round(rng.integers(*BLOBS) * area)), shape, pixel_size, rng)
+    blobs = random_blobs(
+        max(1, round(rng.integers(*BLOBS) * area)), shape, pixel_size, rng, BLOB_RANGES
+    )
     size = diameter / pixel_size
     wide = (shape[0] + size) * (shape[1] + size) / (shape[0] * shape[1])
     hole = 1.0
@@ -238,7 +257,7 @@ def expose(
     phase = project(molecule, rotations, scene.particles + margin, canvas, pixel_size)
     phase += ICE_PHASE * np.sqrt(thickness) * grain(canvas, pixel_size, ICE_GRAIN, rng)
     absorption = ICE_ABSORPTION * thickness
-    blob_grain = grain(canvas, pixel_size, 25.0, rng)
+    blob_grain = grain(canvas, pixel_size, BLOB_GRAIN, rng)
     for blob in scene.blobs:
         cover = blob.cover(x, y)
         # Thick ice hides what lies under it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,11 +13,13 @@ from apbc.io.ctf import Ctf
 from apbc.preprocess.ctf import ctf_2d, wavelength
 from apbc.simulate.projection import frequencies_squared
 
+FloatArray = npt.NDArray[np.float64]
 FloatImage = npt.NDArray[np.float32]
 ComplexArray = npt.NDArray[np.complex64]
 
 REST_ENERGY = 510.99895
 """Of the electron, keV."""
+TABLE = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -159,3 +162,30 @@ def contrast_spectrum(
     spectrum: ComplexArray = scipy.fft.rfft2(phase.astype(np.float32, copy=False), workers=workers)
     spectrum *= ctf_2d((rows, columns), pixel_size, ctf)
     return spectrum
+
+
+def radial(
+    shape: tuple[int, int], pixel_size: float, function: Callable[[FloatArray], npt.NDArray]
+) -> FloatImage:
+    """Values of a function of the spatial frequency, at the frequencies of ``rfft2``.
+
+    The function is called for `TABLE` frequencies, and the nearest is taken.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Rows and columns.
+    pixel_size : float
+        Å; with 1 the frequencies are in 1/pixel.
+    function : callable
+        From frequencies in 1/Å, shape (n,), to values, shape (n,).
+
+    Returns
+    -------
+    ndarray of float32, shape (rows, columns // 2 + 1)
+    """
+    largest = float(np.sqrt(0.5) / pixel_size)
+    table = np.asarray(function(np.linspace(0, largest, TABLE)), np.float32)
+    steps = np.sqrt(frequencies_squared(shape, pixel_size))
+    steps *= (TABLE - 1) / largest
+    return table[np.rint(steps, out=steps).astype(np.int32)]
