@@ -26,6 +26,7 @@ from pwem.objects import (
     EMSet,
     Micrograph,
     Particle,
+    SetOfParticles,
     Transform,
     Volume,
     VolumeMask,
@@ -40,6 +41,8 @@ VOLUME_EXTENSIONS = (".mrc", ".map", ".ccp4")
 # Pixel sizes that differ by less than this share are the same: headers round.
 SAME_PIXEL_SIZE = 1e-3
 RECORD = "simulation.json"
+# Column of the engine's tables, and attribute of coordinates and particles.
+TRUTH = {"class": "_gtClass", "rot": "_gtRot", "tilt": "_gtTilt", "psi": "_gtPsi"}
 # Scipion takes an acquisition without one for none at all.
 MAGNIFICATION = 10000
 
@@ -203,6 +206,86 @@ def _is_plain_map(volume, source, extension):
     return all(same_pixel_size(size, volume.getSamplingRate()) for size in header.getSampling())
 
 
+# --------------------------- CTFs and places -----------------------------------
+
+
+def write_ctfs(items, path):
+    """Write the CTFs of a set as a Relion star file, a row a CTF.
+
+    Parameters
+    ----------
+    items : SetOfCTF or SetOfParticles
+    path : str
+
+    Raises
+    ------
+    ValueError
+        If an item has no CTF, or its microscope is not known.
+    """
+    ofParticles = isinstance(items, SetOfParticles)
+    images = items if ofParticles else items.getMicrographs()
+    groups, rows = {}, []
+    for item in items.iterItems():
+        ctf = item.getCTF() if ofParticles else item
+        acquisition = _acquisition(item, ctf, ofParticles) or (
+            images.getAcquisition() if images is not None else None
+        )
+        if ctf is None or acquisition is None or acquisition.getVoltage() is None:
+            raise ValueError(
+                "Item %d of the set that the CTFs are drawn from has no %s."
+                % (item.getObjId(), "CTF" if ctf is None else "microscope (voltage)")
+            )
+        optics = (
+            acquisition.getVoltage(),
+            acquisition.getSphericalAberration(),
+            acquisition.getAmplitudeContrast(),
+            items.getSamplingRate() if ofParticles else images.getSamplingRate(),
+        )
+        group = groups.setdefault(optics, len(groups) + 1)
+        phase = ctf.getPhaseShift() if ctf.hasPhaseShift() else 0.0
+        rows.append((*(float(value) for value in ctf.getDefocus()), phase, group))
+    labels = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle", "rlnPhaseShift", "rlnOpticsGroup")
+    convert.write_star(path, groups, "micrographs", labels, rows)
+
+
+def _acquisition(item, ctf, ofParticles):
+    """Acquisition that an item of a set tells by itself, or None."""
+    if ofParticles:
+        return item.getAcquisition()
+    mic = getattr(ctf, "_micObj", None)
+    return mic.getAcquisition() if mic is not None else None
+
+
+def write_places(coordinates, folder):
+    """Write where particles are to lie, a CSV file a micrograph.
+
+    Parameters
+    ----------
+    coordinates : SetOfCoordinates
+        With classes and angles where they have ``_gtClass``, ``_gtRot``, ``_gtTilt``, ``_gtPsi``.
+    folder : str
+        Emptied, or made. Files are called by the label of the micrograph.
+    """
+    pwutils.cleanPath(folder)
+    pwutils.makePath(folder)
+    index = convert.MicrographIndex(coordinates.getMicrographs())
+    first = coordinates.getFirstItem()
+    known = [
+        (column, attribute) for column, attribute in TRUTH.items() if hasattr(first, attribute)
+    ]
+    rows = {label: [] for label in index.labels.values()}
+    for coordinate in coordinates.iterItems():
+        micId = index.find(coordinate)
+        if micId is not None:
+            truth = [getattr(coordinate, attribute).get(0) for _, attribute in known]
+            rows[index.labels[micId]].append([*coordinate.getPosition(), *truth])
+    for label, table in rows.items():
+        with convert.new_file(os.path.join(folder, label + ".csv"), newline="") as handle:
+            writer = csv.writer(handle)
+            writer.writerow(["x", "y"] + [column for column, _ in known])
+            writer.writerows(table)
+
+
 # ----------------------------- the engine's files -----------------------------
 
 # emtable would guess the types of columns from their first rows.
@@ -315,15 +398,11 @@ def ctf_of(row):
     return ctf
 
 
-def set_class(item, truth):
-    """Tell an item the structure that a row of the truth names."""
-    item._gtClass = Integer(truth["class"])
-
-
-def set_pose(item, truth):
-    """Tell an item the true Euler angles of a row of the truth; junk may have none."""
-    for name, attribute in (("rot", "_gtRot"), ("tilt", "_gtTilt"), ("psi", "_gtPsi")):
-        setattr(item, attribute, Float(truth[name] or None))
+def set_truth(item, truth):
+    """Tell an item its class and Euler angles from a row of the truth."""
+    for column, attribute in TRUTH.items():
+        value = Integer(truth[column]) if column == "class" else Float(truth[column])
+        setattr(item, attribute, value)
 
 
 # --------------------------------- particles ---------------------------------
@@ -374,9 +453,8 @@ def fill_particles(particles, folder, stack="particles.mrcs"):
         particle._rlnOpticsGroup = Integer(row.rlnOpticsGroup)
         if "rlnRandomSubset" in row._fields:
             particle._rlnRandomSubset = Integer(row.rlnRandomSubset)
-        set_class(particle, truth)
+        set_truth(particle, truth)
         particle._gtVolId = Integer(truth["class"])
-        set_pose(particle, truth)
         particle._gtShiftX = Float(truth["shift_x"])
         particle._gtShiftY = Float(truth["shift_y"])
         particle._gtJunk = String(truth["junk"])
@@ -396,10 +474,12 @@ def fill_volumes(volumes, folder):
         Output of ``apbc simulate``.
     """
     record = read_record(folder)
-    volumes.setSamplingRate(float(record["pixel_size"]))
     for structure in record["structures"]:
+        # Those of micrographs keep the pixel size that they came with.
+        pixelSize = float(structure.get("pixel_size", record["pixel_size"]))
+        volumes.setSamplingRate(pixelSize)
         volume = Volume(os.path.join(folder, structure["volume"]))
-        volume.setSamplingRate(float(record["pixel_size"]))
+        volume.setSamplingRate(pixelSize)
         volume.setObjId(int(structure["class"]))
         volume.setObjLabel(structure["name"])
         volume.setObjComment(structure["name"])
@@ -478,7 +558,6 @@ def fill_coordinates(coordinates, micrographs, folder):
             coordinate.setPosition(
                 convert.nearest(float(truth["x"])), convert.nearest(float(truth["y"]))
             )
-            set_class(coordinate, truth)
-            set_pose(coordinate, truth)
+            set_truth(coordinate, truth)
             coordinate._gtVisible = Boolean(truth["visible"] == "1")
             coordinates.append(coordinate)
