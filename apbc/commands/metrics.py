@@ -15,6 +15,7 @@ METRICS = {
     "pose": "error of poses after the best common rotation, hand and offset",
     "neighbours": "share of neighbours in a latent space that are neighbours in the truth",
     "imbalance": "how much a latent space tells of truth, pose and CTF",
+    "embedding": "picture of a latent space, and how well clusters are the true classes",
     "align": "bring one volume onto another, hand included",
 }
 """Verbs and what they do; the module of VERB is ``apbc.commands.metrics_VERB``."""
