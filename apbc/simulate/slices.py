@@ -177,11 +177,9 @@ def shift_phases(
     -------
     ndarray of complex, shape (rows, columns // 2 + 1)
     """
-    rows = scipy.fft.fftfreq(shape[0])[:, None]
-    columns = scipy.fft.rfftfreq(shape[1])[None, :]
-    phases: ComplexArray = np.exp(-2j * np.pi * (columns * shift[0] + rows * shift[1])).astype(
-        dtype
-    )
+    down = np.exp(-2j * np.pi * shift[1] * scipy.fft.fftfreq(shape[0]))
+    right = np.exp(-2j * np.pi * shift[0] * scipy.fft.rfftfreq(shape[1]))
+    phases: ComplexArray = (down[:, None] * right).astype(dtype)
     return phases
 
 
