@@ -8,7 +8,6 @@ import csv
 import math
 import os
 from collections import Counter, defaultdict
-from itertools import islice, zip_longest
 
 import numpy as np
 import pyworkflow.utils as pwutils
@@ -216,6 +215,16 @@ def collect_alignment(particles, told, key=object_id):
     return dict(zip(ids, poses))
 
 
+def turn_of(rotation):
+    """Angle of a rotation matrix, in degrees."""
+    return float(np.degrees(np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1, 1))))
+
+
+def length_of(vector):
+    """Euclidean length of a vector."""
+    return float(np.linalg.norm(vector))
+
+
 def has_true_pose(particles):
     """Whether the particles of a set carry the pose they were simulated with."""
     first = next(particles_of(particles), None)
@@ -351,8 +360,8 @@ def collect_members(classes, key=object_id):
     return members
 
 
-def classes_of_truth(members, labels):
-    """Class that holds most of the images of each true class.
+def count_images(members, labels):
+    """Count the images of each true label in each class.
 
     Parameters
     ----------
@@ -361,43 +370,19 @@ def classes_of_truth(members, labels):
 
     Returns
     -------
-    dict
-        By true label: the class, how many images of the label it holds, and how many images of
-        the label there are.
+    dict of Counter
+        By true label: images by class.
     """
     found = defaultdict(Counter)
     for one, label in labels.items():
         if one in members:
             found[label][members[one]] += 1
-    return {
-        label: (*min(counts.items(), key=lambda pair: (-pair[1], pair[0])), sum(counts.values()))
-        for label, counts in found.items()
-    }
+    return found
 
 
-def choose_evenly(labels, count, seed=0):
-    """Choose items at random, as many of each label as there are and `count` allows.
-
-    Parameters
-    ----------
-    labels : dict
-        Label by id.
-    count : int
-        Most items to choose.
-    seed : int, optional
-
-    Returns
-    -------
-    list
-        Ids, sorted.
-    """
-    groups = defaultdict(list)
-    for one in sorted(labels):
-        groups[labels[one]].append(one)
-    rng = np.random.default_rng(seed)
-    queues = [[group[i] for i in rng.permutation(len(group))] for group in groups.values()]
-    turns = (one for turn in zip_longest(*queues) for one in turn if one is not None)
-    return sorted(islice(turns, count))
+def most_common(counts):
+    """Class with most images, the first of several; and how many."""
+    return min(counts.items(), key=lambda pair: (-pair[1], pair[0]))
 
 
 # --------------------------------- volumes ------------------------------------

@@ -11,6 +11,10 @@ from apbc_scipion.objects import ApbcMetrics
 from apbc_scipion.protocols.protocol_base import ApbcProtBase
 
 OUTPUT_METRICS = "outputMetrics"
+# Attribute of aligned volumes.
+MIRRORED = "_apbcMirrored"
+# Pixel sizes that differ by less than this share are the same: headers round.
+SAME_PIXEL_SIZE = 1e-3
 
 
 class ApbcProtMetricsBase(ApbcProtBase):
@@ -80,13 +84,16 @@ class ApbcProtMetricsBase(ApbcProtBase):
         record = self.getRecord(metric)
         return record["figures"].get(name) if record else None
 
-    def _defineMetrics(self, metrics):
+    def _defineMetrics(self, metrics, instead=None):
         """Write the record for the viewer and make the output.
 
         Parameters
         ----------
         metrics : list of str
             What was measured.
+        instead : dict of str to str, optional
+            Tables of the engine that the viewer shows another table for, both below the folder
+            of all metrics.
 
         Returns
         -------
@@ -96,7 +103,8 @@ class ApbcProtMetricsBase(ApbcProtBase):
         for metric in metrics:
             record = self.getRecord(metric)
             for kind in ("pictures", "tables"):
-                report[kind] += [os.path.join(metric, name) for name in record[kind]]
+                names = [os.path.join(metric, name) for name in record[kind]]
+                report[kind] += [(instead or {}).get(name, name) for name in names]
         convert.write_json(self.getReportPath(), report)
         output = ApbcMetrics(self.getMetricsPath())
         output.fill(self.getMethodName(), metrics)
@@ -145,3 +153,35 @@ def told(value, form="%0.3f", missing="not defined"):
     str
     """
     return missing if value is None else form % value
+
+
+def grid_problem(one, other, told_one, told_other):
+    """Tell in a sentence that volumes do not lie on one grid, or return None.
+
+    Parameters
+    ----------
+    one, other : Volume or SetOfVolumes
+    told_one, told_other : str
+        What they are.
+
+    Returns
+    -------
+    str or None
+    """
+    sizes = [item.getSamplingRate() for item in (one, other)]
+    if abs(sizes[0] - sizes[1]) > SAME_PIXEL_SIZE * sizes[1]:
+        return "The %s have %g Å per voxel and the %s %g: bring them to one pixel size and box." % (
+            told_one,
+            sizes[0],
+            told_other,
+            sizes[1],
+        )
+    boxes = [item.getDim() for item in (one, other)]
+    if None not in boxes and boxes[0][0] != boxes[1][0]:
+        return "The %s have a box of %d voxels and the %s one of %d: bring them to one box." % (
+            told_one,
+            boxes[0][0],
+            told_other,
+            boxes[1][0],
+        )
+    return None
