@@ -7,6 +7,7 @@ from apbc.errors import ApbcError
 from apbc.io.files import atomic_path, read_json
 
 PAGE = "report.html"
+SPELLED = {"fsc": "FSC", "kmeans": "k-means clusters", "clusters": "Given clusters"}
 GAP = 24  # pixels between the pictures of one file
 
 
@@ -64,7 +65,7 @@ class ReportRecord:
 def title_of(name):
     """Title of a file: ``per_view.csv`` is *Per view*."""
     words = os.path.splitext(os.path.basename(name))[0].replace("_", " ").strip()
-    return words[:1].upper() + words[1:]
+    return SPELLED.get(words, words[:1].upper() + words[1:])
 
 
 def read_table(path):

@@ -17,6 +17,7 @@ from apbc_scipion.viewers.report_record import (
 from apbc_scipion.viewers.window import ERROR, INK, ApbcWindow
 
 POLL_MILLISECONDS = 2000
+PREFIX = "apbc - "  # which default labels of runs have already
 TABLES = "Tables"
 MOST_ROWS = 5000  # of a table; more are in its file
 MARGIN = 8
@@ -39,7 +40,8 @@ class ReportWindow(ApbcWindow):
     """
 
     def __init__(self, title, path, master=None, state=None):
-        ApbcWindow.__init__(self, "apbc - %s" % title, master, (1000, 700))
+        title = title if title.startswith(PREFIX) else PREFIX + title
+        ApbcWindow.__init__(self, title, master, (1000, 700))
         self.path, self._state = path, state
         self.record, self._seen = None, None
         self.pictures, self.tables = {}, {}
@@ -219,7 +221,9 @@ class TablePane:
     """
 
     def __init__(self, parent):
-        self.frame = ttk.Frame(parent)
+        # A table that is wider than the screen must not make the window so.
+        self.frame = ttk.Frame(parent, width=600, height=300)
+        self.frame.grid_propagate(False)
         self.frame.rowconfigure(0, weight=1)
         self.frame.columnconfigure(0, weight=1)
         self.tree = ttk.Treeview(self.frame, show="headings", selectmode="browse")
@@ -242,16 +246,17 @@ class TablePane:
         self.header, self.rows, self._order = header, rows, (None, False)
         self.tree.configure(columns=list(range(len(header))))
         measure = font.nametofont("TkDefaultFont").measure
+        measure_head = font.nametofont("TkHeadingFont").measure
         for number, name in enumerate(header):
-            texts = [name + "  "] + [row[number] for row in rows[:200]]
-            width = min(WIDEST_COLUMN, max(measure(text) for text in texts) + 24)
+            wanted = [measure(row[number]) for row in rows[:200]] + [measure_head(name + "  ")]
+            width = min(WIDEST_COLUMN, max(wanted) + 24)
             right = all(_number(row[number]) is not None for row in rows if row[number])
             self.tree.heading(number, text=name, command=lambda number=number: self.sortBy(number))
             self.tree.column(
                 number,
                 width=width,
                 minwidth=40,
-                stretch=number == len(header) - 1,
+                stretch=False,
                 anchor=tk.E if right and rows else tk.W,
             )
         self._show()
