@@ -17,6 +17,7 @@ METRICS = {
     "imbalance": "how much a latent space tells of truth, pose and CTF",
     "embedding": "picture of a latent space, and how well clusters are the true classes",
     "align": "bring one volume onto another, hand included",
+    "report": "put the metrics of several methods side by side",
 }
 """Verbs and what they do; the module of VERB is ``apbc.commands.metrics_VERB``."""
 

@@ -205,9 +205,75 @@ MEANINGS: dict[str, dict[str, Meaning]] = {
         ),
         "clusters_found": Meaning("given clusters", "", "", "Number of given clusters."),
     },
-    "fsc": {},
+    "fsc": {
+        "pairs": Meaning("pairs", "", "", "Volumes held against a reference."),
+        "auc_ceiling": Meaning(
+            "largest area there can be", "1/px", "", "Of a curve that is 1 up to the Nyquist limit."
+        ),
+        "perhaps_not_aligned": Meaning(
+            "pairs perhaps not aligned",
+            "",
+            "lower",
+            "Volumes that have nothing in common with their reference, as when they lie in another "
+            "frame.",
+        ),
+        "mirrored": Meaning("volumes of the other hand", "", "", "Mirrored when aligned."),
+    },
     "align": {},
 }
+_AREAS = {
+    "auc": ("area under the FSC", "1/px", "Area in cycles per pixel; the ceiling stands above."),
+    "auc_over_ceiling": (
+        "area under the FSC, share of the largest",
+        "",
+        "1 is a curve that is 1 everywhere; noise gives about 0.",
+    ),
+    "auc_per_angstrom": ("area under the FSC, frequency in 1/Å", "1/Å", ""),
+    "auc_cryobench": (
+        "area under the FSC as CryoBench has it",
+        "1/px",
+        "To compare with published figures only: 0.492 is the most at a box of 128.",
+    ),
+    "auc_unaligned": ("area under the FSC before alignment", "1/px", ""),
+    "auc_local": (
+        "area under the FSC where the references differ",
+        "1/px",
+        "Of the part that moves, which the whole map outweighs.",
+    ),
+    "auc_local_over_ceiling": (
+        "area where the references differ, share of the largest",
+        "",
+        "Of the part that moves, which the whole map outweighs; 1 is perfect.",
+    ),
+}
+for _key, (_label, _unit, _sentence) in _AREAS.items():
+    for _ending, _of in (
+        ("mean", "mean"),
+        ("median", "median"),
+        ("image_weighted", "mean of images"),
+        ("class_balanced", "mean of class means"),
+    ):
+        MEANINGS["fsc"][f"{_key}_{_ending}"] = Meaning(
+            f"{_label}, {_of}",
+            _unit,
+            "" if _key == "auc_unaligned" else "higher",
+            _sentence,
+            (_key, _ending) == ("auc_over_ceiling", "mean"),
+        )
+    MEANINGS["fsc"][f"{_key}_sd"] = Meaning(f"{_label}, standard deviation", _unit)
+for _threshold in ("0.5", "0.143"):
+    for _of in ("mean", "median"):
+        MEANINGS["fsc"][f"resolution_{_threshold}_{_of}"] = Meaning(
+            f"resolution at {_threshold}, {_of}",
+            "Å",
+            "lower",
+            "Where the curve falls below it; not defined where it does not. The truth has no "
+            "noise, so 0.5 is the level with a meaning.",
+            (_threshold, _of) == ("0.5", "median"),
+        )
+    MEANINGS["fsc"][f"resolution_{_threshold}_beyond_nyquist"] = Meaning(
+        f"curves above {_threshold} up to the Nyquist limit", "", "higher"
+    )
 for _share in (1, 5, 10):
     MEANINGS["neighbours"] |= {
         f"similarity_{_share}pct": Meaning(
