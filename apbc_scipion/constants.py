@@ -7,6 +7,20 @@ URL = "https://github.com/joelmeyerson/autopick-bc"
 # The attribute that carries a score on coordinates and particles.
 SCORE = "_apbcScore"
 
+# What is known of particles of the simulator: column of the engine's files and attribute.
+TRUTH = {
+    "class": "_gtClass",
+    "rot": "_gtRot",
+    "tilt": "_gtTilt",
+    "psi": "_gtPsi",
+    "visible": "_gtVisible",
+}
+# On micrographs: the path of their contamination mask.
+MASK = "_apbcMask"
+
+COMPARISON_FOLDER = "comparison"
+COMPARISON_RECORD = "compare.json"
+
 MODEL_FOLDER = "model"
 MODEL_CARD = "card.json"
 MODEL_WEIGHTS = "model.keras"

@@ -16,7 +16,7 @@ import pyworkflow.utils as pwutils
 from pwem.objects import Coordinate
 from pyworkflow.object import Float
 
-from apbc_scipion.constants import SCORE
+from apbc_scipion.constants import SCORE, TRUTH
 
 IMAGE_EXTENSIONS = (
     ".mrc",
@@ -229,6 +229,53 @@ def write_coordinates(points, folder, labels=()):
     return count
 
 
+def write_reference(reference, folder):
+    """Write known particles as one CSV a micrograph, with what is known of them.
+
+    Parameters
+    ----------
+    reference : dict of str to list of dict
+        By label, as `collect_reference` gives it. A column is written where all particles of
+        all micrographs have it.
+    folder : str
+        Made if missing.
+
+    Returns
+    -------
+    list of str
+        Columns beside x and y.
+    """
+    pwutils.makePath(folder)
+    rows = [row for found in reference.values() for row in found]
+    columns = [name for name in TRUTH if rows and all(name in row for row in rows)]
+    for label, found in reference.items():
+        with new_file(os.path.join(folder, label + ".csv"), newline="") as handle:
+            writer = csv.writer(handle)
+            writer.writerow(["x", "y", *columns])
+            for row in found:
+                writer.writerow(
+                    ["%0.3f" % row["x"], "%0.3f" % row["y"]]
+                    + ["%0.8g" % row[name] for name in columns]
+                )
+    return columns
+
+
+def read_reference(path):
+    """Places of known particles in a file that `write_reference` wrote.
+
+    Returns
+    -------
+    visible, hidden : list of (float, float)
+    """
+    visible, hidden = [], []
+    with open(path, newline="") as handle:
+        for row in csv.DictReader(handle):
+            kind = hidden if float(row.get("visible", 1)) == 0 else visible
+            if float(row.get("class", 1)) != 0:
+                kind.append((float(row["x"]), float(row["y"])))
+    return visible, hidden
+
+
 def read_picks(path):
     """Read coordinates and scores the engine wrote.
 
@@ -360,7 +407,13 @@ class MicrographIndex:
         A name that is there once decides; the id is asked when the coordinate has no name or
         when several micrographs share it.
         """
-        name, micId = coordinate.getMicName(), coordinate.getMicId()
+        return self._find(coordinate.getMicName(), coordinate.getMicId())
+
+    def findMicrograph(self, mic):
+        """Return the id of the micrograph that is the same as one of another set, or None."""
+        return self._find(mic.getMicName(), mic.getObjId())
+
+    def _find(self, name, micId):
         if name in self._idByName:
             return self._idByName[name]
         mic = self.micrographs.get(micId)
@@ -369,7 +422,7 @@ class MicrographIndex:
         return None
 
 
-def collect_points(coordinates, scale, index, score=False):
+def collect_points(coordinates, scale, index, score=False, columns=(SCORE,)):
     """Coordinates by label, in pixels of the micrographs of an index.
 
     Parameters
@@ -379,7 +432,9 @@ def collect_points(coordinates, scale, index, score=False):
         Pixels of the micrographs per pixel of the coordinates.
     index : MicrographIndex
     score : bool, optional
-        Take ``_apbcScore`` along where it is there.
+        Take the score along where it is there.
+    columns : sequence of str, optional
+        Attributes that may hold a score; the first that a coordinate has is taken.
 
     Returns
     -------
@@ -394,11 +449,45 @@ def collect_points(coordinates, scale, index, score=False):
             lost += 1
             continue
         row = (coordinate.getX() * scale, coordinate.getY() * scale)
-        known = getattr(coordinate, SCORE).get() if hasattr(coordinate, SCORE) else None
+        name = next((name for name in columns if hasattr(coordinate, name)), None)
+        known = getattr(coordinate, name).get() if name is not None else None
         if score and known is not None:
             row += (known,)
         points.setdefault(index.labels[micId], []).append(row)
     return points, lost
+
+
+def collect_reference(coordinates, scale, index):
+    """Known particles by label, with what the simulator tells of them.
+
+    Parameters
+    ----------
+    coordinates : iterable of Coordinate
+        Attributes such as ``_gtClass`` are taken along (see `constants.TRUTH`).
+    scale : float
+        Pixels of the micrographs per pixel of the coordinates.
+    index : MicrographIndex
+
+    Returns
+    -------
+    reference : dict of str to list of dict
+        ``x``, ``y`` and what is known besides, all numbers.
+    lost : int
+        Number of coordinates whose micrograph is not in the index.
+    """
+    reference, lost = {}, 0
+    for coordinate in coordinates:
+        micId = index.find(coordinate)
+        if micId is None:
+            lost += 1
+            continue
+        row = {"x": coordinate.getX() * scale, "y": coordinate.getY() * scale}
+        for name, attribute in TRUTH.items():
+            known = getattr(coordinate, attribute, None)
+            if known is not None and known.get() is not None:
+                row[name] = float(known.get())
+        reference.setdefault(index.labels[micId], []).append(row)
+    return reference, lost
 
 
 def particle_scale(particles, micrographs):
@@ -467,21 +556,15 @@ def write_ctf_star(ctfs, index, path):
             )
         )
         done.add(label)
-    with new_file(path) as handle:
-        _write_optics(handle, groups)
-        _write_table(
-            handle,
-            "micrographs",
-            (
-                "rlnMicrographName",
-                "rlnDefocusU",
-                "rlnDefocusV",
-                "rlnDefocusAngle",
-                "rlnPhaseShift",
-                "rlnOpticsGroup",
-            ),
-            rows,
-        )
+    labels = (
+        "rlnMicrographName",
+        "rlnDefocusU",
+        "rlnDefocusV",
+        "rlnDefocusAngle",
+        "rlnPhaseShift",
+        "rlnOpticsGroup",
+    )
+    write_star(path, groups, "micrographs", labels, rows)
     return done
 
 
@@ -498,11 +581,28 @@ def write_micrographs_star(index, path):
     for micId, mic in index.micrographs.items():
         group = groups.setdefault(_optics_of(mic), len(groups) + 1)
         rows.append((mic.getFileName(), group, index.labels[micId]))
+    write_star(
+        path, groups, "micrographs", ("rlnMicrographName", "rlnOpticsGroup", "apbcLabel"), rows
+    )
+
+
+def write_star(path, groups, name, labels, rows):
+    """Write a Relion 3.1 star file of one table.
+
+    Parameters
+    ----------
+    path : str
+    groups : dict of tuple to int
+        Number of the optics group by voltage (kV), spherical aberration (mm), amplitude contrast
+        and pixel size (Å).
+    name : str
+        Of the table.
+    labels : sequence of str
+    rows : iterable of tuple
+    """
     with new_file(path) as handle:
         _write_optics(handle, groups)
-        _write_table(
-            handle, "micrographs", ("rlnMicrographName", "rlnOpticsGroup", "apbcLabel"), rows
-        )
+        _write_table(handle, name, labels, rows)
 
 
 def _optics_of(mic):

@@ -1,11 +1,12 @@
 """Typed outputs that pass data sets and models from protocol to protocol."""
 
+import json
 import os
 
 import pyworkflow.object as pwobj
 from pwem.objects import EMObject
 
-from apbc_scipion.constants import METRICS_REPORT
+from apbc_scipion.constants import COMPARISON_RECORD, METRICS_REPORT
 
 
 class ApbcDataset(EMObject):
@@ -237,3 +238,70 @@ class ApbcMetrics(EMObject):
     def __str__(self):
         """One line for the project window."""
         return "ApbcMetrics (%s: %s)" % (self.getMethod(), ", ".join(self.getMetrics()))
+
+
+class ApbcComparison(EMObject):
+    """What was found of several pickers: a folder with a report, and the best of them."""
+
+    def __init__(self, path=None, **kwargs):
+        EMObject.__init__(self, **kwargs)
+        self._path = pwobj.String(path)
+        self._best = pwobj.String()
+        self._bestF1 = pwobj.Float()
+        self._pickers = pwobj.Integer(0)
+        self._micrographs = pwobj.Integer(0)
+        self._particles = pwobj.Integer(0)
+
+    def getPath(self):
+        """Folder of the report."""
+        return self._path.get()
+
+    def getReportPath(self):
+        """JSON record of the comparison, with all figures."""
+        return os.path.join(self.getPath(), COMPARISON_RECORD)
+
+    def getBestPicker(self):
+        """Name of the picker of the highest F1."""
+        return self._best.get()
+
+    def getBestF1(self):
+        """F1 of the best picker."""
+        return self._bestF1.get()
+
+    def getFigures(self):
+        """Figures of every picker, as the report tells them.
+
+        Returns
+        -------
+        dict of str to dict
+            By name: ``precision``, ``recall``, ``f1``, ``average_precision`` and more.
+        """
+        with open(self.getReportPath(), encoding="utf-8") as handle:
+            return json.load(handle)["pickers"]
+
+    def fill(self, record):
+        """Copy what the record of the comparison says.
+
+        Parameters
+        ----------
+        record : dict
+            Contents of ``compare.json``.
+        """
+        self._best.set(record["best"])
+        self._bestF1.set(record["pickers"][record["best"]]["f1"])
+        self._pickers.set(len(record["pickers"]))
+        self._micrographs.set(len(record["micrographs"]))
+        self._particles.set(record["particles"])
+
+    def getFiles(self):
+        """Files that belong to the object."""
+        return {self.getPath()}
+
+    def __str__(self):
+        """One line for the project window."""
+        return "ApbcComparison (%d pickers on %d micrographs, best %s with F1 %0.2f)" % (
+            self._pickers.get(0),
+            self._micrographs.get(0),
+            self.getBestPicker(),
+            self.getBestF1() or 0,
+        )

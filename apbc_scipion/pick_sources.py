@@ -124,6 +124,10 @@ class PickSource:
         """Known particles of a micrograph, shape (n, 2), or None where nothing is known."""
         return None
 
+    def getHidden(self, label):
+        """Known particles that cannot be seen, shape (n, 2): picks on them do not count."""
+        return NO_PICKS[:, :2]
+
     def hasReference(self):
         """Tell whether there is a reference."""
         return False
@@ -329,10 +333,16 @@ class ReferenceSource(PickSource):
 
     def getReference(self, label):
         """Give the reference particles of a micrograph; asked for at every threshold."""
+        return self._readReference(label)[0]
+
+    def getHidden(self, label):
+        """Give the particles of the reference that cannot be seen."""
+        return self._readReference(label)[1]
+
+    def _readReference(self, label):
         if label not in self._reference:
-            path = os.path.join(self._folder, label + ".csv")
-            rows = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
-            self._reference[label] = rows.reshape(-1, 2)
+            found = convert.read_reference(os.path.join(self._folder, label + ".csv"))
+            self._reference[label] = [np.array(rows, float).reshape(-1, 2) for rows in found]
         return self._reference[label]
 
     def hasReference(self):

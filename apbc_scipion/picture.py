@@ -4,7 +4,8 @@
 
 PROJECT is the name of a Scipion project, or its folder; RUN the id or the label of a run in it.
 What is drawn depends on the run: picks over a micrograph, curves, figures and crops of a training,
-or class averages with the classes that the written rule suggests.
+the report of a comparison or of metrics, or class averages with the classes that the written rule
+suggests.
 """
 
 import argparse
@@ -99,6 +100,7 @@ def write_picture(project, run, arguments):
     from pwem.objects import SetOfClasses2D, SetOfCoordinates
 
     from apbc_scipion.viewers import ApbcPicksViewer, ApbcTrainingViewer
+    from apbc_scipion.viewers.viewer_report import ApbcReportViewer
 
     obj = run
     if arguments.output:
@@ -115,6 +117,8 @@ def write_picture(project, run, arguments):
         from apbc_scipion.wizards.class_chooser_figure import write_classes_picture
 
         write_classes_picture(obj, arguments.diameter, arguments.out)
+    elif hasattr(obj, "getReportPath"):
+        ApbcReportViewer(**options).writePicture(obj, arguments.out)
     elif type(obj) in ApbcTrainingViewer._targets:
         ApbcTrainingViewer(**options).writePicture(obj, arguments.out)
     elif (
@@ -127,8 +131,8 @@ def write_picture(project, run, arguments):
         )
     else:
         raise PictureError(
-            "There is no picture of '%s': give a run that picks, trains or classifies."
-            % run.getObjLabel()
+            "There is no picture of '%s': give a run that picks, compares, "
+            "trains or classifies." % run.getObjLabel()
         )
 
 

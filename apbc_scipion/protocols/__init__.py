@@ -1,5 +1,6 @@
 """Protocols of the plugin."""
 
+from apbc_scipion.protocols.protocol_compare_pickers import ApbcProtComparePickers
 from apbc_scipion.protocols.protocol_create_coordinates import ApbcProtCreateCoordinates
 from apbc_scipion.protocols.protocol_create_training_set import ApbcProtCreateTrainingSet
 from apbc_scipion.protocols.protocol_evaluate import ApbcProtEvaluate
@@ -10,6 +11,7 @@ from apbc_scipion.protocols.protocol_screen import ApbcProtScreen
 from apbc_scipion.protocols.protocol_train import ApbcProtTrain
 
 __all__ = [
+    "ApbcProtComparePickers",
     "ApbcProtCreateCoordinates",
     "ApbcProtCreateTrainingSet",
     "ApbcProtEvaluate",

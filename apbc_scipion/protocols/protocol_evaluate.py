@@ -9,8 +9,8 @@ from pyworkflow.protocol import params
 from pyworkflow.protocol.constants import STEPS_SERIAL
 
 from apbc_scipion import convert
-from apbc_scipion.constants import MODEL_CARD
-from apbc_scipion.protocols.protocol_base import ApbcProtBase, diameter_problem, set_problem
+from apbc_scipion.protocols.protocol_base import diameter_problem, set_problem
+from apbc_scipion.protocols.protocol_score_base import ApbcProtScoreBase
 
 # Output and the engine's key.
 FIGURES = {
@@ -22,7 +22,7 @@ FIGURES = {
 COLUMNS = ("name", "truth", "picks", "hits", "precision", "recall", "f1")
 
 
-class ApbcProtEvaluate(EMProtocol, ApbcProtBase):
+class ApbcProtEvaluate(EMProtocol, ApbcProtScoreBase):
     """Score picks against reference coordinates.
 
     *What it is for.* To tell in figures how good a picker is, or which of two is better, where
@@ -32,7 +32,8 @@ class ApbcProtEvaluate(EMProtocol, ApbcProtBase):
     are at most half a particle diameter apart; each may match once, and the closest pairs are
     matched first. The sets are compared on the micrographs that both have (by name) and that
     hold at least one reference coordinate. Give the model that made the picks to leave out the
-    micrographs it was trained on: figures on those say nothing about new data.
+    micrographs it was trained on: figures on those say nothing about new data. Particles of the
+    simulator that are not visible need not be found, and picks on them do not count.
 
     *Output.* _precision_ (share of picks that are right), _recall_ (share of reference particles
     found) and _f1_ (their harmonic mean), each the mean over micrographs. Picks with scores have
@@ -71,34 +72,7 @@ class ApbcProtEvaluate(EMProtocol, ApbcProtBase):
             help="Coordinates taken as the truth. They may have been picked on micrographs of "
             "another pixel size.",
         )
-        form.addParam(
-            "particleDiameter",
-            params.FloatParam,
-            validators=[params.Positive],
-            important=True,
-            label="Particle diameter (Å)",
-            help="Diameter of the particle in Å. A pick within half of it of a reference particle "
-            "is a hit. The wizard draws it on a micrograph.",
-        )
-        form.addParam(
-            "edge",
-            params.FloatParam,
-            default=0.0,
-            validators=[params.GE(0)],
-            label="Edge to leave out (Å)",
-            help="Picks and reference particles nearer than this to the border of the "
-            "micrograph do not count. Half a diameter is sensible, since apbc leaves out particles "
-            "that are not whole; 0 counts all.",
-        )
-        form.addParam(
-            "excludeModel",
-            params.PointerParam,
-            pointerClass="ApbcModel",
-            allowsNull=True,
-            label="Leave out training micrographs of (optional)",
-            help="The micrographs on which this model was trained are left out, so that the "
-            "figures tell about new ones. Empty: all count.",
-        )
+        self._defineScoreParams(form)
         form.addParallelSection(threads=0, mpi=0)
 
     # -------------------------- steps -----------------------------------------
@@ -114,26 +88,17 @@ class ApbcProtEvaluate(EMProtocol, ApbcProtBase):
         scale = (
             reference.getMicrographs().getSamplingRate() / picks.getMicrographs().getSamplingRate()
         )
-        truth, lost = convert.collect_points(reference.iterItems(), scale, index)
-        if lost:
-            self.warning(
-                "%d reference coordinates are on micrographs that were not picked; "
-                "they do not count." % lost
-            )
-        trained = self._trainingLabels()
-        left_out = sorted(set(truth) & trained)
-        for label in left_out:
-            del truth[label]
+        truth, left_out = self._collectReference(reference, scale, index)
         if not truth:
             raise ValueError(
                 "There is nothing to compare: the %d micrographs with reference coordinates "
-                "all trained the model." % len(left_out)
+                "all trained the model." % left_out
                 if left_out
                 else "There is nothing to compare: no micrograph has both reference "
                 "coordinates and a place in the picked set. Names of micrographs must agree."
             )
         found, _ = convert.collect_points(picks.iterItems(), 1.0, index, score=True)
-        convert.write_coordinates(truth, self._getExtraPath("reference"))
+        convert.write_reference(truth, self._getExtraPath("reference"))
         convert.write_coordinates(
             {label: found.get(label, []) for label in truth},
             self._getExtraPath("picks"),
@@ -141,7 +106,7 @@ class ApbcProtEvaluate(EMProtocol, ApbcProtBase):
         )
         self.info(
             "%d micrographs are compared; %d that trained the model are left out."
-            % (len(truth), len(left_out))
+            % (len(truth), left_out)
         )
 
     def evaluateStep(self):
@@ -162,10 +127,7 @@ class ApbcProtEvaluate(EMProtocol, ApbcProtBase):
             "--plot",
             self._getExtraPath("evaluation.png"),
         ]
-        if self.edge.get() > 0:
-            columns, rows = micrographs.getFirstItem().getDim()[:2]
-            arguments += ["--edge", self.edge.get(), "--shape", rows, columns]
-        self._runEngine("evaluate", arguments)
+        self._runEngine("evaluate", arguments + self._edgeArguments(micrographs))
 
     def createOutputStep(self):
         """Register the figures and write the table."""
@@ -251,11 +213,3 @@ class ApbcProtEvaluate(EMProtocol, ApbcProtBase):
     # -------------------------- utilities ----------------------------------------
     def _getJson(self):
         return self._getExtraPath("evaluation.json")
-
-    def _trainingLabels(self):
-        """Names of the micrographs that trained the model."""
-        model = self.excludeModel.get()
-        if model is None:
-            return set()
-        card = convert.read_json(os.path.join(model.getPath(), MODEL_CARD))
-        return {convert.stem_of(name) for name in card.get("training_micrographs") or ()}

@@ -42,6 +42,8 @@ class Selection:
     border : ((int, int), float), optional
         Rows and columns of the micrograph, and how near to its border, in pixels, neither picks
         nor reference count.
+    hidden : ndarray, shape (h, 2), optional
+        Particles that cannot be seen: picks on them are neither hits nor false.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Selection:
         reference=None,
         radius=0.0,
         border=None,
+        hidden=None,
     ):
         if erased is not None:
             picks = picks[~erased]
@@ -69,6 +72,9 @@ class Selection:
             missed = np.ones(len(reference), bool)
             missed[match[found]] = False
             self.hits, self.false = kept[found], kept[~found]
+            if hidden is not None and len(hidden):
+                hidden = hidden if border is None else inside(hidden, *border)
+                self.false = self.false[match_closest_first(self.false, hidden, radius) == NONE]
             self.missed = reference[missed]
 
     @property

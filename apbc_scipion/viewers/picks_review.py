@@ -141,6 +141,7 @@ class PicksReview:
             source.getReference(label) if source.hasReference() else None,
             source.diameter / source.pixelSize / 2,
             border,
+            source.getHidden(label) if source.hasReference() else None,
         )
 
     def count(self):

@@ -3,6 +3,7 @@
 import os
 
 from pwem.objects import SetOfCoordinates
+from pyworkflow.object import PointerList
 
 from apbc_scipion.pick_sources import NO_PICKS, PickSource, SetSource, SourceError
 
@@ -66,8 +67,10 @@ def training_sets(protocol):
 
 
 def evaluated_sets(protocol):
-    """Set of the reference, else of the picks, in the form of *evaluate picks*; see above."""
-    for items in (protocol.referenceCoordinates.get(), protocol.inputCoordinates.get()):
+    """Set of the reference, else of picks, in a form that scores picks; see above."""
+    picks = protocol.inputCoordinates
+    pointers = picks if isinstance(picks, PointerList) else [picks]
+    for items in (protocol.referenceCoordinates.get(), *(pointer.get() for pointer in pointers)):
         if items is not None and items.getSize():
             return [items]
     if protocol.referenceCoordinates.get() is not None:

@@ -1,6 +1,10 @@
 """Wizard of the particle's diameter."""
 
-from apbc_scipion.protocols import ApbcProtCreateTrainingSet, ApbcProtEvaluate
+from apbc_scipion.protocols import (
+    ApbcProtComparePickers,
+    ApbcProtCreateTrainingSet,
+    ApbcProtEvaluate,
+)
 from apbc_scipion.wizards.wizard_base import ApbcWizard
 
 PARAMETER = "particleDiameter"
@@ -9,7 +13,10 @@ PARAMETER = "particleDiameter"
 class ApbcDiameterWizard(ApbcWizard):
     """Draw the diameter over a micrograph of the input."""
 
-    _targets = [(ApbcProtCreateTrainingSet, [PARAMETER]), (ApbcProtEvaluate, [PARAMETER])]
+    _targets = [
+        (protocolClass, [PARAMETER])
+        for protocolClass in (ApbcProtComparePickers, ApbcProtCreateTrainingSet, ApbcProtEvaluate)
+    ]
 
     def makeWindow(self, form):
         """Make the window; tell what is missing."""
@@ -22,7 +29,7 @@ class ApbcDiameterWizard(ApbcWizard):
 
         protocol = form.protocol
         try:
-            if isinstance(protocol, ApbcProtEvaluate):
+            if isinstance(protocol, (ApbcProtComparePickers, ApbcProtEvaluate)):
                 sets, micrographs = places.evaluated_sets(protocol), None
             else:
                 sets, micrographs = places.training_sets(protocol), protocol._getMicrographs()
