@@ -7,12 +7,14 @@ not match is named, never skipped.
 import csv
 import math
 import os
+import re
 from collections import Counter, defaultdict
 
 import numpy as np
 import pyworkflow.utils as pwutils
 from pwem.constants import ALIGN_PROJ
 from pwem.objects import SetOfClasses
+from pyworkflow.object import Integer, String
 
 from apbc.geometry import matrix_to_euler
 from apbc_scipion.convert import new_file
@@ -26,6 +28,7 @@ POSE_COLUMNS = ("rot", "tilt", "psi", "shift_x", "shift_y")
 JUNK = 0  # class of what is no particle
 
 MRC_EXTENSIONS = (".mrc", ".map", ".mrcs", ".ccp4", ".rec")
+WHOLE = re.compile(r"-?\d+$")
 MOST_NAMED = 8  # ids that a sentence names
 
 
@@ -163,8 +166,15 @@ def attributes_of(items):
 
 
 def as_whole(value):
-    """Return a number without fraction as an int, anything else as it is."""
+    """Return a number without fraction, or a text of one, as an int; anything else as it is."""
+    if isinstance(value, str) and WHOLE.match(value):
+        return int(value)
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def label_object(label):
+    """Scipion's object for a class, to be an attribute of an item."""
+    return Integer(label) if isinstance(as_whole(label), int) else String(label)
 
 
 # ---------------------------------- poses -------------------------------------

@@ -135,7 +135,7 @@ class ApbcProtAlignVolume(ApbcProtBase, EMProtocol):
         setattr(volume, MIRRORED, Boolean(figures["mirrored"]))
         label = truth_tables.value_of(given, TRUE_CLASS)
         if label is not None:
-            setattr(volume, TRUE_CLASS, getattr(given, TRUE_CLASS).clone())
+            setattr(volume, TRUE_CLASS, truth_tables.label_object(label))
         return volume
 
     # -------------------------- information ------------------------------------

@@ -6,7 +6,7 @@ from collections import namedtuple
 import numpy as np
 from pwem.objects import FSC, SetOfClasses, SetOfFSCs, SetOfVolumes, Volume
 from pwem.protocols import EMProtocol
-from pyworkflow.object import Boolean, Float, String
+from pyworkflow.object import Boolean, Float
 from pyworkflow.protocol import params
 from pyworkflow.protocol.constants import STEPS_SERIAL
 
@@ -317,7 +317,7 @@ class ApbcProtVolumeFsc(ApbcProtMetricsBase, EMProtocol):
             fsc = FSC()
             fsc.setData(frequency, [float(line[name]) for line in curves])
             fsc.setObjLabel(row["label"])
-            setattr(fsc, TRUE_CLASS, String(row["class"]))
+            setattr(fsc, TRUE_CLASS, truth_tables.label_object(row["class"]))
             fsc._apbcAuc = Float(pair["auc_over_ceiling"])
             fscs.append(fsc)
         return fscs
@@ -336,7 +336,7 @@ class ApbcProtVolumeFsc(ApbcProtMetricsBase, EMProtocol):
             volume = Volume(path)
             volume.setSamplingRate(pixelSize)
             volume.setObjLabel(row["label"])
-            setattr(volume, TRUE_CLASS, String(row["class"]))
+            setattr(volume, TRUE_CLASS, truth_tables.label_object(row["class"]))
             setattr(volume, MIRRORED, Boolean(pair["mirrored"] == "1"))
             volumes.append(volume)
         return volumes
@@ -392,7 +392,7 @@ class ApbcProtVolumeFsc(ApbcProtMetricsBase, EMProtocol):
     def _pairVolumes(self, given, truth):
         """Pair volumes with classes of the truth."""
         volumes = [given] if isinstance(given, Volume) else _copies(given)
-        labels = self._labelsOf(volumes, truth)
+        labels, images = self._labelsOf(volumes, truth)
         lost = [v.getObjId() for v, label in zip(volumes, labels) if label not in truth]
         if lost:
             raise ValueError(
@@ -407,17 +407,19 @@ class ApbcProtVolumeFsc(ApbcProtMetricsBase, EMProtocol):
                 "take those structures out of the ground truth." % truth_tables.name_ids(missing)
             )
         return [
-            Pair(v, label, v.getObjId(), 1, "%s, class %s" % (_name_of(v), label))
-            for v, label in zip(volumes, labels)
+            Pair(v, label, image, 1, "%s, class %s" % (_name_of(v), label))
+            for v, label, image in zip(volumes, labels, images)
         ]
 
     def _labelsOf(self, volumes, truth):
-        """Class of the truth of each volume, by the way that the form says."""
+        """Class of the truth, and image, of each volume, by the way that the form says."""
         pairing = self.pairing.get()
+        ids = [volume.getObjId() for volume in volumes]
+        images = ids if self.kind == IMAGE else [None] * len(volumes)
         if len(volumes) == len(truth) == 1:
-            return list(truth)
+            return list(truth), images
         if pairing == BY_ID:
-            return [volume.getObjId() for volume in volumes]
+            return ids, images
         if pairing == BY_ATTRIBUTE:
             name = self.pairAttribute.get().strip()
             labels = [truth_tables.as_whole(truth_tables.value_of(v, name)) for v in volumes]
@@ -427,18 +429,18 @@ class ApbcProtVolumeFsc(ApbcProtMetricsBase, EMProtocol):
                     "Volumes without the attribute '%s': %s. Name another one, or pair in "
                     "another way." % (name, truth_tables.name_ids(without))
                 )
-            return labels
+            return labels, images
         if pairing == BY_ORDER:
             if len(volumes) != len(truth):
                 raise ValueError(
                     "There are %d volumes and %d true ones; to be paired by their order they "
                     "must be as many." % (len(volumes), len(truth))
                 )
-            return list(truth)
+            return list(truth), images
         return self._labelsOfImages(volumes)
 
     def _labelsOfImages(self, volumes):
-        """Class of the truth of each volume, that of the image it was decoded for."""
+        """Class of the truth, and image, of each volume: those of its particle."""
         particles = self.inputParticles.get()
         labels = truth_tables.collect_labels(particles, self.classAttribute.get().strip())
         link = self.imageLink.get()
@@ -449,7 +451,7 @@ class ApbcProtVolumeFsc(ApbcProtMetricsBase, EMProtocol):
                     "Volumes whose id no particle has: %s. Find their images in another way."
                     % truth_tables.name_ids(lost)
                 )
-            return [labels[volume.getObjId()] for volume in volumes]
+            return _labels_and_ids(labels, [volume.getObjId() for volume in volumes])
         if link == IMAGE_BY_ORDER:
             if len(volumes) != len(labels):
                 raise ValueError(
@@ -457,7 +459,7 @@ class ApbcProtVolumeFsc(ApbcProtMetricsBase, EMProtocol):
                     "must be as many: give the particles that were decoded."
                     % (len(volumes), len(labels))
                 )
-            return list(labels.values())
+            return _labels_and_ids(labels, list(labels))
         latents = truth_tables.collect_latents(particles)
         ids, points = list(latents), np.array(list(latents.values()))
         found = []
@@ -468,8 +470,8 @@ class ApbcProtVolumeFsc(ApbcProtMetricsBase, EMProtocol):
                     "Volume %s has %d latent coordinates and the particles have %d; find the "
                     "images in another way." % (volume.getObjId(), len(z), points.shape[1])
                 )
-            found.append(labels[ids[int(np.argmin(((points - z) ** 2).sum(axis=1)))]])
-        return found
+            found.append(ids[int(np.argmin(((points - z) ** 2).sum(axis=1)))])
+        return _labels_and_ids(labels, found)
 
     def _pairClasses(self, classes, truth):
         """Pair volumes of a 3D classification with classes of the truth."""
@@ -613,6 +615,11 @@ class ApbcProtVolumeFsc(ApbcProtMetricsBase, EMProtocol):
 
     def _citations(self):
         return ["Jeon2024", "Harauz1986"]
+
+
+def _labels_and_ids(labels, ids):
+    """Label of each of some particles, and the particles."""
+    return [labels[one] for one in ids], ids
 
 
 def _class_of(volume, otherwise):
