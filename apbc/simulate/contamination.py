@@ -193,7 +193,8 @@ class Carbon:
         depth /= np.float32(max(3.0, FILM_EDGE / view.pixel_size))
         depth += np.float32(0.5)
         cover = np.clip(depth, 0, 1, out=depth)
-        view.mark(cover, self.label)
+        # What lies on the film keeps its own label.
+        view.mark(np.where(view.mask == Label.CLEAN, cover, 0), self.label)
         texture = grain(view.shape, view.pixel_size, FILM_GRAIN, rng, view.workers)
         texture *= np.float32(FILM_PHASE)
         texture += np.float32(FILM_STEP)

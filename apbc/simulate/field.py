@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
@@ -17,6 +18,8 @@ from apbc.simulate.views import draw_angles
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+
+logger = logging.getLogger(__name__)
 
 SQUARE_MICROMETRE = 1e8
 """Å²."""
@@ -216,9 +219,10 @@ def check_crowd(
     area = shape[0] * shape[1] * pixel_size**2
     disc = float(np.pi / 4 * np.average(diameters**2, weights=weights))
     wanted = number_wanted(crowd, area, disc)
-    apart = wanted * (1 - crowd.overlap)
-    if apart * disc > JAMMED * area:
-        most = int(JAMMED * area / disc)
+    # Discs may reach over the border by half.
+    room = float(np.prod(np.array(shape) * pixel_size + np.sqrt(disc * 4 / np.pi)))
+    if wanted * (1 - crowd.overlap) * disc > JAMMED * room:
+        most = int(JAMMED * room / disc)
         raise ApbcError(
             f"{wanted:.0f} particles of {np.sqrt(disc * 4 / np.pi):.0f} Å do not fit on a "
             f"micrograph side by side, at most about {most} do; ask for fewer or let more of them "
@@ -271,9 +275,6 @@ def draw_things(
     """
     area = shape[0] * shape[1] * pixel_size**2 / SQUARE_MICROMETRE
     things: list[Thing] = []
-    rng = stream("carbon")
-    if rng.random() < amounts.carbon:
-        things.append(random_carbon(shape, pixel_size, rng))
     makers: Sequence[tuple[str, float, Callable]] = (
         ("ethane", amounts.ethane, random_ethane),
         ("crystals", amounts.crystals, random_crystals),
@@ -283,6 +284,10 @@ def draw_things(
     for name, density, make in makers:
         rng = stream(name)
         things.extend(make(int(rng.poisson(density * area)), shape, pixel_size, rng))
+    rng = stream("carbon")
+    if rng.random() < amounts.carbon:
+        # Last, since thick ice hides what is there before it, and it lies on the film.
+        things.append(random_carbon(shape, pixel_size, rng))
     return things
 
 
@@ -360,6 +365,8 @@ def draw_particles(
             f"only {len(inside)} of {count} particles found a place on a micrograph; ask for fewer "
             "or let more of them overlap (--overlap)"
         )
+    if len(inside) < count:
+        logger.warning("%d of %d particles found a place on a micrograph", len(inside), count)
     around = count + place(
         places,
         sizes[structures[count:]],
