@@ -119,7 +119,7 @@ class SimulatedStructures:
 
     def hasStructures(self):
         """Tell whether the form names a structure; the conditions of the form ask."""
-        return any(pointer.get() is not None for pointer in self.inputStructures)
+        return len(self.inputStructures) > 0
 
     def needsGrid(self):
         """Tell whether box and pixel size must be given, since no volume brings them."""
@@ -188,6 +188,8 @@ class SimulatedStructures:
     # -------------------------- information ------------------------------------
     def _structureProblems(self):
         """Tell what is wrong with structures and abundances, a sentence each."""
+        if any(pointer.get() is None for pointer in self.inputStructures):
+            return ["A structure of the form is not there (any more): choose it again."]
         errors = simulation.structure_problems(self.inputStructures)
         count = self._structureCount()
         if not count:
@@ -208,8 +210,7 @@ class SimulatedStructures:
     def _relateToStructures(self, output):
         """Tell the project which structures an output is made of."""
         for pointer in self.inputStructures:
-            if pointer.get() is not None:
-                self._defineSourceRelation(pointer, output)
+            self._defineSourceRelation(pointer, output)
 
     def _citations(self):
         citations = ["Jeon2024"]
@@ -218,11 +219,15 @@ class SimulatedStructures:
         return citations
 
     def _inputSignature(self):
-        """Text that changes with the structures of the form."""
-        return " ".join(
-            "%s=%s" % (simulation.name_of(item), simulation.file_of(item))
-            for item in simulation.expand(self.inputStructures)
-        )
+        """Text that changes with the structures and abundances of the form."""
+        if self.hasStructures():
+            names = [
+                "%s=%s" % (simulation.name_of(item), simulation.file_of(item))
+                for item in simulation.expand(self.inputStructures)
+            ]
+        else:
+            names = self._moleculeNames()
+        return " ".join(names + ["%g" % weight for weight in self._weights()])
 
     def _getSimulationPath(self):
         """Folder that the engine writes to."""

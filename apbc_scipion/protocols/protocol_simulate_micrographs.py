@@ -424,21 +424,21 @@ class ApbcProtSimulateMicrographs(SimulatedStructures, ApbcProtBase, EMProtocol)
 
     # -------------------------- steps -----------------------------------------
     def _insertAllSteps(self):
-        # Arguments of a step decide whether Continue runs it again.
+        # Continue runs a step again only if its own arguments are others.
         if self.inputCoordinates.get() is not None:
             signature = str(self.inputCoordinates.get())
             self._insertFunctionStep(self.writePlacesStep, signature, needsGPU=False)
-        options = [str(word) for word in self._getOptions()]
-        self._insertFunctionStep(self.simulateStep, self._inputSignature(), options, needsGPU=False)
-        self._insertFunctionStep(self.createOutputStep, needsGPU=False)
+        request = [self._inputSignature(), *(str(word) for word in self._getOptions())]
+        self._insertFunctionStep(self.simulateStep, request, needsGPU=False)
+        self._insertFunctionStep(self.createOutputStep, request, needsGPU=False)
 
     def writePlacesStep(self, signature):
         """Write the places of the particles."""
         simulation.write_places(self.inputCoordinates.get(), self._getPlaces())
 
-    def simulateStep(self, signature, options):
+    def simulateStep(self, request):
         """Let the engine make the micrographs; those that are there already stay."""
-        self._simulate("micrographs", options, adds=("--micrographs",))
+        self._simulate("micrographs", request[1:], adds=("--micrographs",))
 
     def _getOptions(self):
         """Options of the engine, but for the structures and the threads."""
@@ -486,7 +486,7 @@ class ApbcProtSimulateMicrographs(SimulatedStructures, ApbcProtBase, EMProtocol)
             arguments += ["--mtf", self.mtf.get().strip()]
         return [*arguments, "--defocus", self.defocusMin.get(), self.defocusMax.get()]
 
-    def createOutputStep(self):
+    def createOutputStep(self, request):
         """Register micrographs, CTF, coordinates and volumes."""
         folder = self._getSimulationPath()
         record = simulation.read_record(folder)

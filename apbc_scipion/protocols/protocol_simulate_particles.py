@@ -185,11 +185,11 @@ class ApbcProtSimulateParticles(SimulatedStructures, ApbcProtBase, EMProtocol):
         form.addParam(
             "ctfSource",
             params.EnumParam,
-            choices=["microscope", "CTFs", "particles", "file", "none"],
+            choices=["microscope", "set of CTFs", "set of particles", "file", "none"],
             default=PARAMETRIC,
             label="CTF",
             help="_microscope_: random defocus of a microscope that you describe.\n"
-            "_CTFs_, _particles_: drawn from the CTFs of a set.\n"
+            "_set of CTFs_, _set of particles_: drawn from those of the project.\n"
             "_file_: drawn from a star file, or a ctf.pkl of cryoDRGN.\n"
             "_none_: the images are projections, as if the microscope were perfect.",
         )
@@ -396,21 +396,21 @@ class ApbcProtSimulateParticles(SimulatedStructures, ApbcProtBase, EMProtocol):
 
     # -------------------------- steps -----------------------------------------
     def _insertAllSteps(self):
-        # Arguments of a step decide whether Continue runs it again.
+        # Continue runs a step again only if its own arguments are others.
         if self._ctfSet() is not None:
             signature = "%s %s" % (self.ctfSource.get(), self._ctfSet())
             self._insertFunctionStep(self.writeCtfStep, signature, needsGPU=False)
-        options = [str(word) for word in self._getOptions()]
-        self._insertFunctionStep(self.simulateStep, self._inputSignature(), options, needsGPU=False)
-        self._insertFunctionStep(self.createOutputStep, needsGPU=False)
+        request = [self._inputSignature(), *(str(word) for word in self._getOptions())]
+        self._insertFunctionStep(self.simulateStep, request, needsGPU=False)
+        self._insertFunctionStep(self.createOutputStep, request, needsGPU=False)
 
     def writeCtfStep(self, signature):
         """Write the CTFs that images are given."""
         simulation.write_ctfs(self._ctfSet(), self._getCtfStar())
 
-    def simulateStep(self, signature, options):
+    def simulateStep(self, request):
         """Let the engine make the images."""
-        self._simulate("particles", options)
+        self._simulate("particles", request[1:])
 
     def _getOptions(self):
         """Options of the engine, but for the structures and the threads."""
@@ -471,7 +471,7 @@ class ApbcProtSimulateParticles(SimulatedStructures, ApbcProtBase, EMProtocol):
             self.phaseShift.get(),
         ]
 
-    def createOutputStep(self):
+    def createOutputStep(self, request):
         """Register images, volumes and mask."""
         folder = self._getSimulationPath()
         volumes = self._createSetOfVolumes()

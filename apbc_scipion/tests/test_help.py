@@ -20,6 +20,12 @@ INFORMATION = ("_validate", "_warnings", "_summary", "_methods", "_citations")
 # What Scipion adds to every form, with its own help.
 OF_SCIPION = {"runName", "runMode", "hostName"}
 SHORTEST_HELP = 40
+# Where users look for a protocol: sections of Scipion's tree, and groups in them.
+PLACES = {
+    "Imports": ("apbc simulation",),
+    "Particles": ("Picking", "Preprocess"),
+    "3D": ("Preprocess", "Analysis"),
+}
 CONF = os.path.join(os.path.dirname(apbc_scipion.__file__), "protocols.conf")
 
 
@@ -58,12 +64,12 @@ class TestHelp(unittest.TestCase):
                     if key not in OF_SCIPION:
                         yield name, key, param
 
-    def test_protocols_conf_has_every_protocol_where_pickers_are(self):
+    def test_protocols_conf_has_every_protocol_where_users_look(self):
         found = read_conf()
         self.assertEqual(set(found), set(self.classes))
         for name, path in found.items():
-            self.assertEqual(path[0], "Particles", name)
-            self.assertIn(path[1], ("Picking", "Preprocess"), name)
+            self.assertIn(path[0], PLACES, name)
+            self.assertIn(path[1], PLACES[path[0]], name)
 
     def test_every_protocol_has_a_help_with_the_same_parts(self):
         for name, protocolClass in self.classes.items():
