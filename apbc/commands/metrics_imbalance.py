@@ -71,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
         draw_imbalance,
         imbalance_figures,
         measure_imbalance,
+        perfect_imbalance,
         smeared,
         write_imbalance_table,
     )
@@ -96,8 +97,10 @@ def run(args: argparse.Namespace) -> int:
                 given,
                 name,
             )
+    perfect = perfect_imbalance(truth.points, args.k, args.subset_size, args.seed)
+    best = float(perfect.averaged(perfect.corrected(perfect.from_latent)).mean())
     write_imbalance_table(args.out, measured)
-    draw_imbalance(args.out / PICTURE, measured, args.name)
+    draw_imbalance(args.out / PICTURE, measured, args.name, best)
     record = Record(
         "imbalance",
         args.name,
@@ -114,6 +117,7 @@ def run(args: argparse.Namespace) -> int:
         },
         {
             **imbalance_figures(measured),
+            "latent_to_truth_perfect": best,
             "images": len(truth.ids),
             "junk_left_out": truth.left_out,
         },

@@ -57,7 +57,12 @@ class Meaning:
 
 
 _IMBALANCE = {
-    "truth": ("latent tells truth", "lower", "0 is perfect, 1 is a random latent space"),
+    "truth": (
+        "latent tells truth",
+        "lower",
+        "1 is a random latent space, and a perfect one has 0, or the figure below where images "
+        "share a structure",
+    ),
     "pose": ("latent tells pose", "higher", "1 is right: the conformation does not hang on it"),
     "ctf": ("latent tells CTF", "higher", "1 is right: the conformation does not hang on it"),
 }
@@ -315,6 +320,13 @@ for _space, (_label, _better, _words) in _IMBALANCE.items():
         ),
         f"{_space}_subsets": Meaning(f"subsets, {_space}", "", "", ""),
     }
+MEANINGS["imbalance"]["latent_to_truth_perfect"] = Meaning(
+    "latent tells truth, of a perfect latent space",
+    "",
+    "",
+    "What a latent space that holds the truth and nothing else would have: images of one "
+    "structure have no order for it to tell.",
+)
 COMMON = {
     "images": Meaning("images", "", "", "Images that were measured."),
     "classes": Meaning("classes", "", "", "True classes among them."),

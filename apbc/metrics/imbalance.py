@@ -205,7 +205,8 @@ def smeared(points: FloatArray, seed: int = 0) -> FloatArray:
     distinct = np.unique(points, axis=0)
     if len(distinct) == len(points):
         return points
-    rng = np.random.default_rng(seed)
+    # Another stream than a simulation of the same seed has.
+    rng = np.random.default_rng((seed, len(points)))
     few = distinct[rng.permutation(len(distinct))[:SUBSET]]
     squared = np.square(few[:, None] - few).sum(axis=2) if len(few) <= 200 else None
     if squared is None:
@@ -218,6 +219,29 @@ def smeared(points: FloatArray, seed: int = 0) -> FloatArray:
     scale = SMEAR * float(np.median(nearest))
     noise: FloatArray = points + scale * rng.standard_normal(points.shape)
     return noise
+
+
+def perfect_imbalance(
+    truth: FloatArray, counts: Sequence[int] | None = None, subset: int = SUBSET, seed: int = 0
+) -> Imbalance:
+    """Information imbalance of the truth and the truth with another smear.
+
+    It is what a perfect latent space would have. Of one subset, with no error bar.
+
+    Parameters
+    ----------
+    truth : ndarray, shape (n, dimensions)
+        Not smeared.
+    counts, subset, seed
+        As of `measure_imbalance`.
+
+    Returns
+    -------
+    Imbalance
+    """
+    rows = np.random.default_rng(seed).permutation(len(truth))[:subset]
+    first, second = smeared(truth[rows], seed), smeared(truth[rows], seed + 1)
+    return measure_imbalance(first, second, counts, subset, seed)
 
 
 def imbalance_figures(measured: Mapping[str, Imbalance]) -> dict[str, float | None]:
@@ -296,7 +320,9 @@ def write_imbalance_table(folder: Path, measured: Mapping[str, Imbalance]) -> No
     write_table(folder / TABLE, dict(zip(heading, map(list, zip(*rows, strict=True)), strict=True)))
 
 
-def draw_imbalance(path: Path, measured: Mapping[str, Imbalance], name: str) -> None:
+def draw_imbalance(
+    path: Path, measured: Mapping[str, Imbalance], name: str, perfect: float
+) -> None:
     """Draw the plane of both directions, and the imbalance by size of the neighbourhood.
 
     Parameters
@@ -305,6 +331,8 @@ def draw_imbalance(path: Path, measured: Mapping[str, Imbalance], name: str) -> 
     measured : mapping of str to Imbalance
     name : str
         Of the method.
+    perfect : float
+        Imbalance of a perfect latent space to the truth.
 
     Raises
     ------
@@ -314,6 +342,7 @@ def draw_imbalance(path: Path, measured: Mapping[str, Imbalance], name: str) -> 
     figure = new_figure(12, 5)
     plane, curves = figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2)
     plane.plot([0, 1], [0, 1], ":", color=PALE)
+    plane.plot(perfect, perfect, "x", color=INK, markersize=9, label="truth, perfect latent")
     for (other, result), colour in zip(measured.items(), SERIES, strict=False):
         across = result.averaged(result.corrected(result.from_latent))
         up = result.averaged(result.corrected(result.to_latent))

@@ -286,7 +286,8 @@ h1{font-size:1.7em}h2{margin-top:2.2em;border-top:2px solid #e3e7ea;padding-top:
 th,td{padding:.25em .8em;border-bottom:1px solid #e3e7ea;text-align:right;vertical-align:top}
 th:first-child,td.words{text-align:left}td.words{color:#5c6670;font-size:.88em;max-width:34em}
 td.best{font-weight:700;color:#00623f}p.note{color:#5c6670}img{max-width:100%}
-figure{display:inline-block;margin:.6em;max-width:100%}figcaption{color:#5c6670}
+figure{display:inline-block;margin:.6em 0;max-width:100%;vertical-align:top}
+.side figure{max-width:49%;margin-right:.5%}figcaption{color:#5c6670}
 details{margin:1em 0}code{font-size:.9em}
 """
 
@@ -324,7 +325,10 @@ def _summary(groups: Sequence[Group], methods: Sequence[str]) -> str:
 
 def _section(group: Group, comparisons: Sequence[Comparison]) -> str:
     methods = list(group.entries)
-    rows = [_row(group, key, methods) for key in group.keys]
+    rows, last = [], ""
+    for key in group.keys:
+        rows.append(_row(group, key, methods, told_above=last))
+        last = _words(meaning_of(group.metric, key))
     parts = [
         f"<h2>{html.escape(group.title)}</h2>",
         f"<p>{html.escape(METRIC_SENTENCES.get(group.metric, ''))}</p>",
@@ -346,18 +350,26 @@ def _section(group: Group, comparisons: Sequence[Comparison]) -> str:
             "that two methods share; the interval is of the difference of the means.</p>"
             f"<ul>{items}</ul>"
         )
-    for method, entry in group.entries.items():
-        for name in entry.record.pictures:
+    # The same picture of all methods stands side by side.
+    pictures = dict.fromkeys(n for e in group.entries.values() for n in e.record.pictures)
+    parts.append("<div class=side>" if len(methods) > 1 else "<div>")
+    for name in pictures:
+        for method, entry in group.entries.items():
+            if name not in entry.record.pictures:
+                continue
             path = entry.folder / name
             if not path.is_file():
                 raise ApbcError(f"{path} has gone; run apbc metrics {group.metric} again")
             parts.append(_image(path.read_bytes(), method))
-    return "".join(parts)
+    return "".join([*parts, "</div>"])
 
 
-def _row(group: Group, key: str, methods: Sequence[str], before: str = "") -> str:
+def _row(
+    group: Group, key: str, methods: Sequence[str], before: str = "", told_above: str = ""
+) -> str:
     meaning = meaning_of(group.metric, key)
     best = group.best(key)
+    words = "" if _words(meaning) == told_above else _words(meaning)
     cells = "".join(
         f"<td{' class=best' if method == best else ''}>"
         f"{html.escape(_value(group, method, key))}</td>"
@@ -365,7 +377,7 @@ def _row(group: Group, key: str, methods: Sequence[str], before: str = "") -> st
     )
     return (
         f"<tr><th title='{html.escape(key)}'>{html.escape(before + _label(meaning))}</th>{cells}"
-        f"<td class=words>{html.escape(_words(meaning))}</td></tr>"
+        f"<td class=words>{html.escape(words)}</td></tr>"
     )
 
 

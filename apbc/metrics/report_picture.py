@@ -14,6 +14,8 @@ from apbc.metrics.pictures import INK, PALE, SERIES, new_figure, style_axes
 
 PANELS_ACROSS = 3
 MOST_BARS = 4
+BARS = tuple(f"{of}_{name}" for of in ("clusters", "kmeans") for name in ("ami", "ari", "accuracy"))
+"""Figures of clusters that are drawn as bars."""
 
 
 def draw_comparison(groups: Sequence[Group], methods: Sequence[str]) -> bytes:
@@ -95,22 +97,28 @@ def _draw_imbalance(axes: Axes, group: Group, colours: dict[str, str]) -> None:
         if across is None or up is None:
             continue
         axes.plot(across, up, "o", color=colours[method], markersize=10, label=method)
+        perfect = group.value(method, "latent_to_truth_perfect")
+        if perfect is not None:
+            axes.axvline(perfect, color=INK, lw=1, linestyle="--")
     axes.set_xlim(-0.03, 1.08)
     axes.set_ylim(-0.03, 1.08)
     style_axes(axes, "Information imbalance (0 tells all)", "latent → truth", "truth → latent")
 
 
 def _draw_bars(axes: Axes, group: Group, colours: dict[str, str]) -> None:
-    keys = [k for k in group.keys if meaning_of(group.metric, k).headline]
-    keys = (keys or [k for k in group.keys if meaning_of(group.metric, k).better])[:MOST_BARS]
+    keys = [k for k in BARS if k in group.keys]
+    keys = keys or [k for k in group.keys if meaning_of(group.metric, k).better][:MOST_BARS]
     width = 0.8 / len(group.entries)
     for place, method in enumerate(group.entries):
         values = [group.value(method, key) for key in keys]
         at = np.arange(len(keys)) + (place - (len(group.entries) - 1) / 2) * width
         heights = [np.nan if value is None else value for value in values]
-        axes.bar(at, heights, 0.92 * width, color=colours[method], label=method)
+        bars = axes.bar(at, heights, 0.92 * width, color=colours[method], label=method)
+        axes.bar_label(bars, fmt="%.2f", fontsize=8, color=INK)
     labels = [meaning_of(group.metric, key).label.replace(", ", "\n") for key in keys]
-    axes.set_xticks(range(len(keys)), labels)
+    axes.set_xticks(range(len(keys)), labels, fontsize=8)
+    # Room for the legend above the bars.
+    axes.set_ylim(top=1.25 * axes.get_ylim()[1])
     title = METRIC_TITLES.get(group.metric, group.metric)
     style_axes(axes, title, "", "")
 

@@ -17,6 +17,7 @@ from apbc.metrics.imbalance import (
     distinct_rows,
     information_imbalance,
     measure_imbalance,
+    perfect_imbalance,
     smeared,
 )
 from apbc.metrics.neighbours import neighbourhood_similarity, similarity_of_subsets
@@ -173,6 +174,21 @@ def test_imbalance_over_subsets():
     with pytest.raises(ApbcError, match="200 points are too few for neighbourhoods of 200"):
         measure_imbalance(points, points, [200], subset=200)
     np.testing.assert_array_equal(distinct_rows(np.array([[1.0], [1], [2], [3]])), [0, 2, 3])
+
+
+def test_a_truth_of_classes_has_no_order_within_them():
+    labels = np.repeat(np.eye(4), 150, axis=0)
+    perfect = perfect_imbalance(labels)
+    measured = measure_imbalance(labels + 0.01 * noise(600, 4), smeared(labels))
+    # The k nearest images are anywhere in their class: ranks of 1 to 149 of 600.
+    expected = (2 / 600 * 75 - perfect.floor) / (1 - perfect.floor)
+    for found in (perfect, measured):
+        np.testing.assert_allclose(
+            found.corrected(found.from_latent)[0, :4], expected[:4], atol=0.03
+        )
+    continuous = noise(300, 2)
+    found = perfect_imbalance(continuous)
+    np.testing.assert_allclose(found.corrected(found.from_latent), 0, atol=1e-9)
 
 
 def test_the_smear_keeps_structures_apart():
