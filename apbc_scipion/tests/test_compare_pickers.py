@@ -26,6 +26,8 @@ from apbc_scipion.tests import common, screen
 from apbc_scipion.tests.project import ProtocolTest
 from apbc_scipion.viewers.picks_review import PicksReview
 from apbc_scipion.viewers.report_record import ReportRecord, read_table, title_of
+from apbc_scipion.wizards import places
+from apbc_scipion.wizards.wizard_diameter import ApbcDiameterWizard
 
 CARBON_ROWS = 20
 
@@ -244,6 +246,19 @@ class TestComparePickers(ProtocolTest):
         twin.setObjLabel("a = b")
         self.assertEqual(protocol.getPickers()[1][0], "a b")
 
+    def test_the_wizard_of_the_diameter_shows_the_reference(self):
+        protocol = self.newCompare()
+        found = places.evaluated_sets(protocol)
+        self.assertEqual([items.getObjId() for items in found], [self.truthId()])
+        protocol.referenceCoordinates.set(None)
+        found = places.evaluated_sets(protocol)
+        self.assertEqual(found[0].getSize(), 5 * 24)
+        self.assertNotEqual(found[0].getObjId(), self.truthId())
+        self.assertIn((ApbcProtComparePickers, ["particleDiameter"]), ApbcDiameterWizard._targets)
+
+    def truthId(self):
+        return self.protTruth.outputCoordinates.getObjId()
+
     def test_what_cannot_be_compared_is_told(self):
         one = self.newCompare(self.pickers[0])
         self.assertIn("two or more sets", "\n".join(one.validate()))
@@ -331,6 +346,22 @@ class TestComparePickers(ProtocolTest):
         window.showTable("Per micrograph")
         self.assertEqual(len(window.grid.getRows()), 15)
         self.assertIn("sort by it", window.getStatus())
+
+    def test_many_sentences_have_a_tab(self):
+        folder = self.path("many")
+        os.makedirs(folder)
+        path = os.path.join(folder, "compare.json")
+        told = ["Sentence %d." % number for number in range(9)]
+        with open(path, "w") as handle:
+            json.dump({"told": told}, handle)
+        from apbc_scipion.viewers.report_window import ReportWindow
+
+        screen.need_screen()
+        self.window = ReportWindow("many", path)
+        screen.pump(self.window)
+        self.assertEqual(self.names(), ["Findings"])
+        self.assertEqual(self.window.told.cget("text").splitlines()[-1], "4 more: see Findings.")
+        self.assertEqual(self.window.findings.get("1.0", "end").split("\n")[8], told[8])
 
     def test_the_page_opens_in_the_browser(self):
         window = self.open(self.protCompare)

@@ -18,7 +18,8 @@ from apbc_scipion.viewers.window import ERROR, INK, ApbcWindow
 
 POLL_MILLISECONDS = 2000
 PREFIX = "apbc - "  # which default labels of runs have already
-TABLES = "Tables"
+TABLES, FINDINGS = "Tables", "Findings"
+MOST_SENTENCES = 6  # above the tabs; more have a tab of their own
 MOST_ROWS = 5000  # of a table; more are in its file
 MARGIN = 8
 WIDEST_COLUMN = 320
@@ -44,7 +45,7 @@ class ReportWindow(ApbcWindow):
         ApbcWindow.__init__(self, title, master, (1000, 700))
         self.path, self._state = path, state
         self.record, self._seen = None, None
-        self.pictures, self.tables = {}, {}
+        self.pictures, self.findings = {}, None
         self._makeWidgets()
         self.refresh()
         self.every(POLL_MILLISECONDS, self.refresh)
@@ -82,18 +83,40 @@ class ReportWindow(ApbcWindow):
         self._seen = seen
         for tab in self.tabs.tabs():
             self.tabs.forget(tab)
-        self.pictures, self.tables = {}, {}
+        self.pictures, self.findings = {}, None
         try:
             self.record = ReportRecord(self.path)
         except ApbcError as error:
             self.told.configure(text=str(error), fg=ERROR)
             return
-        self.told.configure(text="\n".join(self.record.told), fg=INK)
+        self._tell()
         self.openButton.state(["!disabled" if self.record.page else "disabled"])
         for title, path in self.record.pictures:
             self._addPicture(title, path)
+        if len(self.record.told) > MOST_SENTENCES:
+            self._addFindings()
         if self.record.tables:
             self._addTables()
+
+    def _tell(self):
+        """Write the sentences, or the first of many, above the tabs."""
+        told = self.record.told
+        if len(told) > MOST_SENTENCES:
+            shown = told[: MOST_SENTENCES - 1]
+            told = [*shown, "%d more: see %s." % (len(told) - len(shown), FINDINGS)]
+        self.told.configure(text="\n".join(told), fg=INK)
+
+    def _addFindings(self):
+        page = tk.Frame(self.tabs, bg="white")
+        self.tabs.add(page, text=FINDINGS)
+        text = tk.Text(page, wrap=tk.WORD, bd=0, padx=14, pady=10, spacing3=7, fg=INK, bg="white")
+        bar = ttk.Scrollbar(page, command=text.yview)
+        text.configure(yscrollcommand=bar.set, font=font.nametofont("TkDefaultFont"))
+        bar.pack(side=tk.RIGHT, fill=tk.Y)
+        text.pack(side=tk.LEFT, fill=tk.BOTH, expand=True)
+        text.insert("1.0", "\n".join(self.record.told))
+        text.configure(state=tk.DISABLED)
+        self.findings = text
 
     def _addPicture(self, title, path):
         frame = tk.Frame(self.tabs, bg="white")
