@@ -4,7 +4,7 @@ import json
 import os
 
 import pyworkflow.object as pwobj
-from pwem.objects import EMObject
+from pwem.objects import FSC, EMObject
 
 from apbc_scipion.constants import COMPARISON_RECORD, METRICS_REPORT
 
@@ -189,6 +189,28 @@ class ApbcModel(EMObject):
             self.getPixelSize() or 0,
             held,
         )
+
+
+class ApbcFSC(FSC):
+    """A Fourier shell correlation with the truth, which may stay above every threshold."""
+
+    def calculateResolution(self, threshold=0.143, precision=4):
+        """Resolution where the curve first falls below a threshold.
+
+        pwem's own extrapolates a curve that does not, and divides by zero if it ends level.
+
+        Returns
+        -------
+        str
+            Å; that of the last shell if the curve stays above, of the first if it starts below.
+        """
+        x, y = ([float(value) for value in values] for values in self.getData())
+        below = next((i for i, value in enumerate(y) if value < threshold), len(y))
+        frequency = x[min(below, len(x) - 1)]
+        if 0 < below < len(y):
+            share = (y[below - 1] - threshold) / (y[below - 1] - y[below])
+            frequency = x[below - 1] + share * (x[below] - x[below - 1])
+        return "%.*f" % (precision, 1 / frequency)
 
 
 class ApbcMetrics(EMObject):

@@ -4,14 +4,14 @@ import os
 from collections import namedtuple
 
 import numpy as np
-from pwem.objects import FSC, SetOfClasses, SetOfFSCs, SetOfVolumes, Volume
+from pwem.objects import SetOfClasses, SetOfFSCs, SetOfVolumes, Volume
 from pwem.protocols import EMProtocol
 from pyworkflow.object import Boolean, Float
 from pyworkflow.protocol import params
 from pyworkflow.protocol.constants import STEPS_SERIAL
 
 from apbc_scipion import truth_tables
-from apbc_scipion.objects import ApbcMetrics
+from apbc_scipion.objects import ApbcFSC, ApbcMetrics
 from apbc_scipion.protocols.protocol_base import set_problem
 from apbc_scipion.protocols.protocol_metrics_base import (
     MIRRORED,
@@ -314,7 +314,7 @@ class ApbcProtVolumeFsc(ApbcProtMetricsBase, EMProtocol):
         frequency = [float(row[names[0]]) for row in curves]
         fscs = self._createSetOfFSCs()
         for row, pair, name in zip(given, found, names[1:]):
-            fsc = FSC()
+            fsc = ApbcFSC()
             fsc.setData(frequency, [float(line[name]) for line in curves])
             fsc.setObjLabel(row["label"])
             setattr(fsc, TRUE_CLASS, truth_tables.label_object(row["class"]))

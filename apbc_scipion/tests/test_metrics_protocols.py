@@ -32,6 +32,7 @@ from scipy.spatial.transform import Rotation
 
 from apbc.geometry import euler_to_matrix
 from apbc_scipion import truth_tables
+from apbc_scipion.objects import ApbcFSC
 from apbc_scipion.protocols import (
     ApbcProtAlignVolume,
     ApbcProtLatentMetrics,
@@ -262,6 +263,16 @@ class TestTables(MetricsTest):
         found = [truth_tables.as_whole(value) for value in ("12", 3.0, "a1", "1.5", None, 2.5)]
         self.assertEqual(found, [12, 3, "a1", "1.5", None, 2.5])
 
+    def test_resolution_of_a_curve(self):
+        fsc = ApbcFSC()
+        for values, resolution in (
+            ((1, 0.9, 0.1), 1 / 0.25),
+            ((1, 1, 1), 1 / 0.3),
+            ((0.2, 0.1, 0), 1 / 0.1),
+        ):
+            fsc.setData([0.1, 0.2, 0.3], values)
+            self.assertEqual(fsc.calculateResolution(0.5, 3), "%0.3f" % resolution)
+
     def test_ids_are_named(self):
         self.assertEqual(truth_tables.name_ids([3, 1]), "1, 3")
         self.assertIn("and 92 more", truth_tables.name_ids(range(100)))
@@ -374,8 +385,24 @@ class TestVolumes(MetricsTest):
         frequency, values = protocol.outputFSCs.getFirstItem().getData()
         self.assertAlmostEqual(frequency[-1], 1 / (2 * PIXEL_SIZE), places=6)
         np.testing.assert_allclose(list(values), 1, atol=1e-6)
+        self.checkFscViewer(protocol)
         self.assertEqual(protocol.outputMetrics.getMethod(), ROOT)
         self.assertIn("stay above up to Nyquist", "\n".join(protocol.summary()))
+
+    def checkFscViewer(self, protocol):
+        """Draw the curves with pwem's own viewer, without a window."""
+        from matplotlib import pyplot
+        from pwem.viewers.viewer_fsc import FscViewer
+
+        pyplot.switch_backend("Agg")
+        viewer = FscViewer(project=self.proj, protocol=protocol)
+        viewer.visualize(protocol.outputFSCs)
+        legend = viewer.plotter.getFigure().axes[0].get_legend()
+        told = [text.get_text() for text in legend.get_texts()]
+        self.assertEqual(len(told), 2)
+        for number, text in enumerate(told, 1):
+            start = "volume %d, class %d (%0.4f" % (number, number, 2 * PIXEL_SIZE)
+            self.assertTrue(text.startswith(start), text)
 
     def test_turned_and_mirrored_volumes_are_aligned_and_compared(self):
         protocol = self.newFsc("turnedVolumes", alignVolumes=True, localMask=True)

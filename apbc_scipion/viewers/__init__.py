@@ -2,12 +2,14 @@
 
 # Scipion sorts viewers by the names they have here; that for any coordinates is to come last.
 from apbc_scipion.viewers.viewer_comparison import ApbcComparisonViewer
+from apbc_scipion.viewers.viewer_metrics import ApbcMetricsViewer
 from apbc_scipion.viewers.viewer_picks import ApbcCoordinatesViewer as ZApbcCoordinatesViewer
 from apbc_scipion.viewers.viewer_picks import ApbcPicksViewer
 from apbc_scipion.viewers.viewer_training import ApbcTrainingViewer
 
 __all__ = [
     "ApbcComparisonViewer",
+    "ApbcMetricsViewer",
     "ApbcPicksViewer",
     "ApbcTrainingViewer",
     "ZApbcCoordinatesViewer",
