@@ -26,7 +26,7 @@ from apbc.io.volumes import read_volume
 from apbc.metrics.fsc import VolumeTransform, shell_correlation
 from apbc.simulate.imaging import Camera, ImageModel
 from apbc.simulate.noise import Noise, image_generator
-from apbc.simulate.particles import ParticleOptions, draw_particles
+from apbc.simulate.particle_plan import ParticleOptions, draw_particles
 from apbc.simulate.slices import SliceProjector, project_in_real_space
 from apbc.simulate.structures import load_structures
 

@@ -286,9 +286,10 @@ def run(args: argparse.Namespace) -> int:
     int
         0.
     """
-    # Here, so that the help of the command needs neither scipy nor gemmi.
+    # Here, so that the help of the command needs no gemmi and no scikit-image.
     from apbc.simulate.optics import Optics
-    from apbc.simulate.particles import ParticleOptions, simulate_particles
+    from apbc.simulate.particle_plan import ParticleOptions
+    from apbc.simulate.particles import simulate_particles
     from apbc.simulate.structures import load_structures
 
     structures = load_structures(

@@ -167,24 +167,23 @@ def load_structures(
         raise ApbcError("the weights of structures must not be below 0, and not all of them 0")
     groups = _symmetries(symmetries, len(names))
 
-    models = {file: read_atoms(file) for file in paths if is_atoms_file(file)}
+    spheres = _spheres([path for path in paths if is_atoms_file(path)], shared_centre)
     molecules = {name: builtin_molecule(name, seed) for name in builtin}
-    maps = [file for file in paths if file not in models]
+    maps = [path for path in paths if path not in spheres]
     box_size, pixel_size = _grid(
         maps,
         pixel_size,
         box_size,
-        [_atoms_diameter(a) for a in _centred(models, shared_centre).values()]
-        + [m.diameter for m, _ in molecules.values()],
-        needs_pixel_size=bool(models),
+        [diameter for _, diameter in spheres.values()]
+        + [molecule.diameter for molecule, _ in molecules.values()],
+        needs_pixel_size=bool(spheres),
     )
     resolution = resolution or DEFAULT_RESOLUTION * pixel_size
-    if (models or molecules) and resolution < FINEST_RESOLUTION * pixel_size:
+    if (spheres or molecules) and resolution < FINEST_RESOLUTION * pixel_size:
         raise ApbcError(
             f"a resolution of {resolution:g} Å needs pixels of {resolution / 2:g} Å or less and "
             f"they are of {pixel_size:g} Å; give a coarser resolution or finer pixels"
         )
-    centred = _centred(models, shared_centre)
     structures = []
     for index, name in enumerate(names):
         file = paths[index] if index < len(paths) else None
@@ -196,9 +195,9 @@ def load_structures(
             diameter = molecule.diameter
             make = _of_points(molecule, pixel_size, box_size, resolution)
             made_from = {"builtin": builtin[index - len(paths)], "seed": seed}
-        elif file in centred:
-            diameter = _atoms_diameter(centred[file])
-            make = _of_atoms(centred[file], pixel_size, box_size, resolution)
+        elif file in spheres:
+            centre, diameter = spheres[file]
+            make = _of_atoms(file, centre, pixel_size, box_size, resolution)
             made_from = {"shared_centre": shared_centre}
         else:
             make = _of_map(file, pixel_size)
@@ -295,9 +294,12 @@ def _of_points(
 
 
 def _of_atoms(
-    atoms: Atoms, pixel_size: float, box_size: int, resolution: float
+    path: Path, centre: FloatArray, pixel_size: float, box_size: int, resolution: float
 ) -> Callable[[], FloatVolume]:
-    return lambda: atoms_to_potential(atoms, pixel_size, box_size, resolution)
+    # Read again when needed: the atoms of many models take much memory.
+    return lambda: atoms_to_potential(
+        read_atoms(path).moved(-centre), pixel_size, box_size, resolution
+    )
 
 
 def _of_map(path: Path, pixel_size: float) -> Callable[[], FloatVolume]:
@@ -372,17 +374,24 @@ def _grid(
     return box_size or _box_for(max(diameters), pixel_size), pixel_size
 
 
-def _centred(models: dict[Path, Atoms], shared: bool) -> dict[Path, Atoms]:
-    """Models with their centres of mass, or the mean of these, at the origin."""
-    centres = {file: atoms.centre_of_mass for file, atoms in models.items()}
+def _spheres(paths: Sequence[Path], shared: bool) -> dict[Path, tuple[FloatArray, float]]:
+    """Centre of atomic models, or the centre of all, and diameter of the sphere round it."""
+    centres, lengths = {}, {}
+    for path in dict.fromkeys(paths):
+        atoms = read_atoms(path)
+        centres[path] = atoms.centre_of_mass
+        if not shared:
+            lengths[path] = _diameter_round(atoms, centres[path])
     if shared and centres:
         middle = np.mean(list(centres.values()), axis=0)
-        centres = dict.fromkeys(centres, middle)
-    return {file: atoms.moved(-centres[file]) for file, atoms in models.items()}
+        for path in centres:
+            centres[path] = middle
+            lengths[path] = _diameter_round(read_atoms(path), middle)
+    return {path: (centres[path], lengths[path]) for path in centres}
 
 
-def _atoms_diameter(atoms: Atoms) -> float:
-    return 2 * float(np.linalg.norm(atoms.positions, axis=1).max())
+def _diameter_round(atoms: Atoms, centre: FloatArray) -> float:
+    return 2 * float(np.linalg.norm(atoms.positions - centre, axis=1).max())
 
 
 def _symmetries(symmetries: Sequence[str], count: int) -> list[str]:
@@ -424,11 +433,11 @@ def _fit(name: str) -> str:
 
 def _unique_names(names: Sequence[str]) -> list[str]:
     """Names, numbered where they are the same."""
-    unique: list[str] = []
+    unique: dict[str, None] = {}
     for name in names:
         candidate, number = name, 1
         while candidate in unique:
             number += 1
             candidate = f"{name}_{number}"
-        unique.append(candidate)
-    return unique
+        unique[candidate] = None
+    return list(unique)

@@ -18,10 +18,11 @@ from apbc.io.files import read_json
 from apbc.io.particles import read_particles
 from apbc.io.stacks import ParticleStack
 from apbc.io.volumes import read_volume, write_volume
-from apbc.simulate import particles as module
+from apbc.simulate import particle_stack
 from apbc.simulate.ctf_sources import COLUMNS, choose_ctfs, read_ctfs
 from apbc.simulate.optics import Optics
-from apbc.simulate.particles import ParticleOptions, simulate_particles
+from apbc.simulate.particle_plan import ParticleOptions
+from apbc.simulate.particles import simulate_particles
 from apbc.simulate.structures import load_structures
 from apbc.simulate.views import disturb_angles, draw_angles
 from conftest import run_apbc
@@ -275,7 +276,7 @@ def test_a_run_that_was_cut_off_goes_on(folder, tmp_path, monkeypatch, caplog):
     files = [folder / "molecule.mrc", folder / "blob.mrc"]
     simulate(tmp_path / "whole", files, 60, clean=True)
     written = []
-    write = module.StackFile.write
+    write = particle_stack.StackFile.write
 
     def cut_off(self, image, pixels):
         if len(written) == 80:
@@ -284,8 +285,8 @@ def test_a_run_that_was_cut_off_goes_on(folder, tmp_path, monkeypatch, caplog):
         write(self, image, pixels)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "SECONDS_BETWEEN_STATES", 0.0)
-        patch.setattr(module.StackFile, "write", cut_off)
+        patch.setattr(particle_stack, "SECONDS_BETWEEN_STATES", 0.0)
+        patch.setattr(particle_stack.StackFile, "write", cut_off)
         with pytest.raises(KeyboardInterrupt):
             simulate(tmp_path / "cut", files, 60, clean=True, block=8)
     assert not (tmp_path / "cut" / "particles.mrcs").exists()
@@ -296,7 +297,7 @@ def test_a_run_that_was_cut_off_goes_on(folder, tmp_path, monkeypatch, caplog):
     assert "going on after" in caplog.text
     for name in ("particles.mrcs", "particles_clean.mrcs", "truth.csv", "simulation.json"):
         assert digest(tmp_path / "cut" / name) == digest(tmp_path / "whole" / name)
-    assert not (tmp_path / "cut" / "partial").exists()
+    assert not (tmp_path / "cut" / "particles.partial").exists()
 
 
 def test_a_finished_simulation_is_kept_and_another_is_refused(folder, tmp_path):
