@@ -172,10 +172,11 @@ def simulate_micrographs(
             if index == 0:
                 # Not before, so that what cannot be placed leaves nothing behind.
                 write_json(out / PARTIAL, request)
-                for model, volume in zip(models, volumes, strict=True):
+                for kind, (model, volume) in enumerate(zip(models, volumes, strict=True)):
                     if not (out / volume).is_file():
                         potential = model.volume()
                         write_volume(out / volume, potential.data, potential.pixel_size)
+                        projectors.of(kind)
             write_one(files, scene, models, projectors, ctf, settings, streams("image"), threads)
         counts.append(count(name, files[1]))
 

@@ -61,7 +61,7 @@ class ParticleModel:
         return 4 * (2 * min(self.box, self._side) + 5) ** 3
 
     def projector(self) -> SliceProjector:
-        """Make the projector of the potential, cut to the box; takes a second or so."""
+        """Make the projector of the potential, cut to the box; forgets the volume then."""
         volume = potential_of(self._structure)
         cut = central(volume.data, self._side)
         # The noise round the molecule of a measured map would show as a square.
@@ -71,10 +71,8 @@ class ParticleModel:
         return projector
 
     def volume(self) -> Volume:
-        """Potential over ice in V, on the grid of the structure."""
-        volume = potential_of(self._structure)
-        self._structure.release()
-        return volume
+        """Potential over ice in V, on the grid of the structure; kept until `projector`."""
+        return potential_of(self._structure)
 
     def patch(
         self,
