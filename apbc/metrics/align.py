@@ -14,27 +14,30 @@ interpolation, a squared sinc.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from scipy import fft
-from scipy.ndimage import affine_transform, map_coordinates
+from scipy.ndimage import affine_transform, gaussian_filter, map_coordinates
 from scipy.optimize import minimize
 from scipy.spatial.transform import Rotation
 
+from apbc.geometry import even
 from apbc.preprocess.binning import fourier_resample_centred, workers
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 FloatVolume = npt.NDArray[np.float32]
 ComplexArray = npt.NDArray[np.complexfloating]
 
 PADDING = 2
 SEARCH_BOX = 64
-"""Volumes are searched with no more voxels along a side than this; the last refinement has more."""
+"""Volumes are searched with no more voxels along a side than this."""
 FINE_BOX = 128
+"""The same for the last refinement."""
 COARSE_SHELLS = 6
-STAGES = ((6, 10, 500), (10, 3, 2500), (16, 1, 5000))
+STAGES = ((6, 10, 500), (10, 3, 1500), (16, 1, 3000))
 """Shells, poses of each hand, most coefficients of each refinement."""
 AGREEMENT = 0.1
 """Fourier shell correlation down to which shells are looked at in the last refinement."""
@@ -45,9 +48,17 @@ SHIFT_BOX = 16
 CANDIDATES = STAGES[0][1]
 APART = 20.0
 """Degrees by which candidates of one hand differ at least."""
-LAST_POINTS = 15_000
+LAST_POINTS = 6_000
 """Most coefficients that the last refinement looks at."""
 SMALLEST_BOX = 8
+PARTICLE = 0.25
+"""Share of the largest density, smoothed, that belongs to the particle."""
+MARGIN = 1.4
+"""Side of the cube that is searched, in diameters of the particle."""
+ROOM = 1.5
+"""Side of the cube of the last refinement, in sides of that which is searched."""
+WORTH_CUTTING = 0.9
+"""Share of the box up to which a cube is cut out."""
 BATCH = 256
 """Rotations tried at once."""
 STEP = 0.02
@@ -72,7 +83,7 @@ class Alignment:
     mirrored : bool
         Whether the hand of the moving volume was changed.
     score : float
-        Correlation after whitening, at most 1.
+        Correlation after whitening: 1 for volumes that are alike, up to interpolation.
     score_other_hand : float
         The best of the other hand; NaN where it was not tried.
     """
@@ -138,22 +149,28 @@ def align_volume(moving: npt.NDArray, reference: npt.NDArray, mirror: bool = Tru
     box = int(moving.shape[0])
     if box < SMALLEST_BOX:
         raise ValueError(f"a box of {box} voxels is too small; it needs {SMALLEST_BOX}")
-    spectra = _Spectra(moving, reference, min(box, SEARCH_BOX))
+    side, moving_centre, reference_centre = _window(moving, reference)
+
+    def spectra_of(size: int, most: int) -> _Spectra:
+        cubes = (_cut(moving, size, moving_centre), _cut(reference, size, reference_centre))
+        return _Spectra(*cubes, min(size, most))
+
+    spectra = spectra_of(side, SEARCH_BOX)
     hands = _coarse_search(spectra, mirror)
     for shells, kept, most in STAGES:
         points = _Points(spectra, shells, most)
         hands = [
             sorted((points.refine(pose) for pose in hand[:kept]), key=_by_score) for hand in hands
         ]
-    hands = _refine_where_they_agree(spectra, hands)
-    if box > SEARCH_BOX:
-        spectra = _Spectra(moving, reference, min(box, FINE_BOX))
-        hands = _refine_where_they_agree(spectra, hands)
-    best, *others = sorted((hand[0] for hand in hands), key=_by_score)
+    # With more room round the particle interpolation is more exact.
+    wide = min(box, even(ROOM * side))
+    starts = [replace(hand[0], shift=hand[0].shift * side / wide) for hand in hands]
+    poses = _refine_where_they_agree(spectra_of(wide, FINE_BOX), starts)
+    best, *others = sorted(poses, key=_by_score)
     mirrored = bool(np.linalg.det(best.matrix) < 0)
     return Alignment(
         best.matrix @ MIRROR if mirrored else best.matrix,
-        best.shift * box,
+        best.shift * wide + reference_centre - best.matrix @ moving_centre,
         mirrored,
         best.score,
         others[0].score if others else float("nan"),
@@ -181,6 +198,59 @@ def apply_alignment(volume: npt.NDArray, alignment: Alignment) -> FloatVolume:
         np.asarray(volume, np.float32), inverse, offset, order=SPLINE, mode="constant"
     )
     return moved
+
+
+def _window(moving: npt.NDArray, reference: npt.NDArray) -> tuple[int, IntArray, IntArray]:
+    """Side of a cube that holds either particle, and where to cut it out of each volume.
+
+    The particle is where the smoothed volume is above a quarter of its maximum. A small
+    one in a large box is cut out, since the low shells of the box tell little of it.
+
+    Returns
+    -------
+    side : int
+        Voxels, at most the box.
+    moving_centre, reference_centre : ndarray of int, shape (3,)
+        x, y, z of the cube's centre from the box's; 0 where the whole box is kept.
+    """
+    box = moving.shape[0]
+    centres, radius = [], 0.0
+    for volume in (moving, reference):
+        smooth = gaussian_filter(np.asarray(volume, np.float32), box / 32)
+        smooth -= np.median(smooth)
+        places = np.argwhere(smooth > PARTICLE * smooth.max())[:, ::-1] - box // 2
+        if not len(places):
+            return box, np.zeros(3, int), np.zeros(3, int)
+        centre = np.rint(places.mean(axis=0)).astype(int)
+        centres.append(centre)
+        radius = max(radius, float(np.linalg.norm(places - centre, axis=1).max()))
+    side = max(even(2 * MARGIN * radius), SMALLEST_BOX)
+    if side > WORTH_CUTTING * box:
+        return box, np.zeros(3, int), np.zeros(3, int)
+    return side, centres[0], centres[1]
+
+
+def _cut(volume: npt.NDArray, side: int, centre: IntArray) -> FloatVolume:
+    """Cube out of a volume; 0 beyond its border.
+
+    Parameters
+    ----------
+    volume : ndarray, shape (d, d, d)
+    side : int
+    centre : ndarray of int, shape (3,)
+        x, y, z from the centre of the volume.
+
+    Returns
+    -------
+    ndarray of float32, shape (side, side, side)
+    """
+    box = volume.shape[0]
+    cube = np.zeros((side, side, side), np.float32)
+    first = box // 2 + centre[::-1] - side // 2
+    inside = tuple(slice(max(f, 0), min(f + side, box)) for f in first)
+    there = tuple(slice(s.start - f, s.stop - f) for s, f in zip(inside, first, strict=True))
+    cube[there] = volume[inside]
+    return cube
 
 
 @dataclass(frozen=True)
@@ -332,20 +402,18 @@ class _Points:
         return _Pose(matrix, start.shift + found.x[3:] * move, -float(found.fun))
 
 
-def _refine_where_they_agree(spectra: _Spectra, hands: list[list[_Pose]]) -> list[list[_Pose]]:
-    """Refine the best pose of each hand with shells weighted by their correlation.
+def _refine_where_they_agree(spectra: _Spectra, poses: list[_Pose]) -> list[_Pose]:
+    """Refine one pose of each hand with shells weighted by their correlation.
 
     Shells of noise would only blur the score. Both hands get the same weights, so
     that their scores can be compared.
     """
-    points = _Points(spectra, spectra.last_shell, 4 * LAST_POINTS)
-    best = min((hand[0] for hand in hands), key=_by_score)
-    correlation = points.shell_correlation(best)
+    points = _Points(spectra, spectra.last_shell, 5 * LAST_POINTS)
+    correlation = np.max([points.shell_correlation(pose) for pose in poses], axis=0)
     below = np.flatnonzero(correlation[COARSE_SHELLS + 1 :] < AGREEMENT)
     shells = COARSE_SHELLS + int(below[0]) if len(below) else spectra.last_shell
-    importance = correlation.clip(min=AGREEMENT)
-    points = _Points(spectra, shells, LAST_POINTS, importance)
-    return [[points.refine(hand[0])] for hand in hands]
+    points = _Points(spectra, shells, LAST_POINTS, correlation.clip(min=AGREEMENT))
+    return [points.refine(pose) for pose in poses]
 
 
 def _coarse_search(spectra: _Spectra, mirror: bool) -> list[list[_Pose]]:

@@ -3,16 +3,17 @@
 import numpy as np
 
 
-def chain(seed, box=64, sigma=1.6, rotation=None, shift=(0, 0, 0), mirror=False, beads=40):
+def chain(seed, box=64, sigma=1.6, rotation=None, shift=(0, 0, 0), mirror=False, spread=0.16):
     """Sum of Gaussians along a random walk that fills the middle of the box, float32 (z, y, x).
 
     A bead at r (x, y, z in voxels from the centre) goes to ``rotation r + shift``; with `mirror`
-    to ``rotation diag(1, 1, -1) r + shift``.
+    to ``rotation diag(1, 1, -1) r + shift``. The radius of gyration is `spread` times the box.
     """
     rng = np.random.default_rng(seed)
+    beads = 40
     places = np.cumsum(rng.normal(size=(beads, 3)), axis=0)
     places -= places.mean(axis=0)
-    places *= 0.16 * box / np.sqrt((places**2).sum(axis=1).mean())
+    places *= spread * box / np.sqrt((places**2).sum(axis=1).mean())
     weights = rng.uniform(0.5, 1.5, beads)
     if mirror:
         places = places * [1, 1, -1]

@@ -32,14 +32,28 @@ def test_a_random_rotation_shift_and_hand_are_found(seed):
 
 def test_a_larger_box_is_aligned_as_exactly():
     rotation, shift = Rotation.random(random_state=5).as_matrix(), np.array([5.5, -3.25, 8.0])
-    moving = chain(1, box=96, sigma=2)
-    reference = chain(1, box=96, sigma=2, rotation=rotation, shift=shift)
+    moving = chain(1, box=97, sigma=2)
+    reference = chain(1, box=97, sigma=2, rotation=rotation, shift=shift)
     found = align_volume(moving, reference, mirror=False)
     assert np.isnan(found.score_other_hand) and not found.mirrored
     assert angle_between(found.rotation, rotation) < 0.3
     np.testing.assert_allclose(found.shift_px, shift, atol=0.05)
     curve = fourier_shell_correlation(apply_alignment(moving, found), reference, 1.0)
     assert curve.values[:30].min() > 0.99
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_small_particle_far_from_the_centre_is_found(seed):
+    rotation, shift = Rotation.random(random_state=seed).as_matrix(), np.array([14.0, -12.0, 9.0])
+    noise = np.random.default_rng(seed).normal(size=(2, 64, 64, 64))
+    moving = chain(seed, sigma=1.2, spread=0.08, shift=(-9, 4, 11))
+    moved = rotation @ [-9, 4, 11] + shift
+    reference = chain(seed, sigma=1.2, spread=0.08, rotation=rotation, shift=moved)
+    noise *= 0.5 * reference.std()
+    found = align_volume(moving + noise[0], reference + noise[1])
+    assert not found.mirrored
+    assert angle_between(found.rotation, rotation) < 2
+    np.testing.assert_allclose(found.shift_px, shift, atol=0.5)
 
 
 @pytest.mark.parametrize("box", [31, 32])
