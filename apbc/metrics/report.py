@@ -45,19 +45,34 @@ class Items:
     keys : tuple of str
         Columns that name the item; a path counts by its last part.
     value : str
+    label : str
+        What a page calls the value.
     better : str
     """
 
     table: str
     keys: tuple[str, ...]
     value: str
+    label: str
     better: str
 
 
 ITEMS = {
-    "fsc": Items("pairs.csv", ("reference", "class", "image"), "auc_over_ceiling", "higher"),
-    "pose": Items("images.csv", ("id",), "angle_deg", "lower"),
-    "neighbours": Items("points.csv", ("id",), "similarity_5pct", "higher"),
+    "fsc": Items(
+        "pairs.csv",
+        ("reference", "class", "image"),
+        "auc_over_ceiling",
+        "the area under the FSC (share of the largest)",
+        "higher",
+    ),
+    "pose": Items("images.csv", ("id",), "angle_deg", "the rotation error (°)", "lower"),
+    "neighbours": Items(
+        "points.csv",
+        ("id",),
+        "similarity_5pct",
+        "the shared neighbours among the nearest 5 % (%)",
+        "higher",
+    ),
 }
 
 
@@ -344,10 +359,10 @@ def _section(group: Group, comparisons: Sequence[Comparison]) -> str:
     mine = [one for one in comparisons if one.group is group]
     if mine:
         items = "".join(f"<li>{html.escape(_told(one))}</li>" for one in mine)
-        label = meaning_of(group.metric, mine[0].items.value).label
         parts.append(
-            f"<p>Paired bootstrap ({RESAMPLES} resamples) of {html.escape(label)} over the items "
-            "that two methods share; the interval is of the difference of the means.</p>"
+            f"<p>Paired bootstrap ({RESAMPLES} resamples) of {html.escape(mine[0].items.label)} "
+            "over the items that two methods share; the interval is of the difference of the "
+            "means.</p>"
             f"<ul>{items}</ul>"
         )
     # The same picture of all methods stands side by side.
