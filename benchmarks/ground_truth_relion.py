@@ -51,7 +51,7 @@ def run(*words: object, cwd: Path) -> float:
 
 
 def classify(folder: Path) -> Path:
-    """Part the images in 3D with the poses that particles.star gives; returns Relion's last data."""
+    """Part the images in 3D with the poses of particles.star; returns Relion's last data."""
     run(
         *("relion_reconstruct", "--i", "particles.star", "--o", "consensus.mrc", "--ctf"),
         cwd=folder,
