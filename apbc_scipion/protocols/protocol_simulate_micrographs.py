@@ -85,7 +85,8 @@ class ApbcProtSimulateMicrographs(SimulatedStructures, ApbcProtBase, EMProtocol)
     every particle whose centre is in the frame, with gtClass, gtRot, gtTilt, gtPsi, and gtVisible,
     which is no where more than half of the particle lies under others or on contamination.
     _outputVolumes_: the true structures. Files in extra/simulation: micrographs_ctf.star for
-    Relion, truth, masks, and simulation.json with every parameter.
+    Relion, truth, masks, and simulation.json with every parameter. The viewer (_Analyze results_)
+    shows the particles on the micrographs.
 
     *If the result is poor.* If particles do not show, raise the dose or the defocus, or take a
     larger molecule. If they lie too densely or overlap, lower their number. To see what a picker

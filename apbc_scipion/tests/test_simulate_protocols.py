@@ -8,8 +8,10 @@ import unittest
 import mrcfile
 import numpy as np
 from emtable import Table
-from pwem.objects import AtomStruct
+from pwem.objects import AtomStruct, Volume
 from pwem.protocols import ProtImportPdb, ProtImportVolumes
+from pyworkflow import Config
+from pyworkflow.object import Pointer
 from pyworkflow.protocol import MODE_RESUME
 from pyworkflow.tests import setupTestProject
 
@@ -19,6 +21,7 @@ from apbc_scipion.protocols.protocol_simulate_base import HINGE, NAMES
 from apbc_scipion.protocols.protocol_simulate_particles import CTFS, FILE, NO_CTF, PARTICLES
 from apbc_scipion.tests import common
 from apbc_scipion.tests.project import ProtocolTest
+from apbc_scipion.viewers import ApbcPicksViewer
 
 PIXEL_SIZE = 5.0
 BOX = 40
@@ -275,22 +278,40 @@ class TestParticles(SimulateTest):
                 protocol = self.particles(launch=False, **values)
                 self.assertIn(sentence, " ".join(protocol._validate()))
 
-    def test_volumes_of_different_boxes_are_named(self):
-        other = self.particles(builtin=NAMES, builtinNames="globule", numberOfImages=4)
-        protocol = self.particles(
-            launch=False, structures=((self.simulated, "outputVolumes"), (other, "outputVolumes"))
-        )
+    def test_structures_that_cannot_be_used_are_named(self):
+        volumes = []
+        for name, shape, pixelSize in (
+            ("one", (16, 16, 16), 3.0),
+            ("smaller", (12, 12, 12), 3.0),
+            ("coarser", (16, 16, 16), 3.1),
+            ("slab", (8, 16, 16), 3.0),
+            ("gone", (16, 16, 16), 3.0),
+        ):
+            path = os.path.join(self.folder, name + ".mrc")
+            mrcfile.write(path, np.ones(shape, np.float32), overwrite=True)
+            volumes.append(Volume(path))
+            volumes[-1].setSamplingRate(pixelSize)
+        os.remove(path)
+        protocol = self.particles(launch=False)
+        for volume in volumes:
+            protocol.inputStructures.append(volume)
+        grids = "The volumes 'one' (16 voxels of 3 Å) and %s lie on different grids: bring them to "
+        grids += "one box and pixel size."
         self.assertEqual(
             protocol._validate(),
             [
-                "The volumes 'hinge-closed' (32 voxels of 6.25 Å) and 'globule' (40 voxels of 5 Å) "
-                "lie on different grids: bring them to one box and pixel size."
+                grids % "'smaller' (12 voxels of 3 Å)",
+                grids % "'coarser' (16 voxels of 3.1 Å)",
+                "The volume 'slab' is 16 x 16 x 8 voxels and must be cubic: crop or pad it.",
+                "The file of the structure 'gone' has gone: %s. Import it again." % path,
             ],
         )
-
-    def test_the_engine_tells_what_is_wrong_in_one_sentence(self):
-        told = self.launchRed(self.particles(launch=False, boxSize=20))
-        self.assertIn("give a box of", told)
+        protocol = self.particles(launch=False)
+        protocol.inputStructures.append(Pointer())
+        self.assertEqual(
+            protocol._validate(),
+            ["A structure of the form is not there (any more): choose it again."],
+        )
 
     def test_continue_with_other_values_makes_other_images(self):
         run = self.particles(numberOfImages=10)
@@ -380,6 +401,13 @@ class TestMicrographs(SimulateTest):
         self.assertEqual(
             [v.getObjLabel() for v in self.simulated.outputVolumes], ["hinge-closed", "hinge-open"]
         )
+
+    def test_the_viewer_of_picks_shows_the_truth(self):
+        path = os.path.join(self.folder, "truth.png")
+        viewer = Config.getDomain().findViewers(self.simulated, "tkinter")[0]
+        self.assertIs(viewer, ApbcPicksViewer)
+        viewer(project=self.proj, protocol=self.simulated).writePicture(self.simulated, path)
+        self.assertTrue(os.path.exists(path))
 
     def test_relion_extracts_centred_particles(self):
         need_relion()

@@ -18,6 +18,7 @@ from apbc_scipion.protocols import (
     ApbcProtEvaluate,
     ApbcProtPick,
     ApbcProtScreen,
+    ApbcProtSimulateMicrographs,
 )
 from apbc_scipion.viewers.viewer_base import ApbcViewer, CreationError
 
@@ -34,6 +35,7 @@ class ApbcPicksViewer(ApbcViewer):
         ApbcProtScreen,
         ApbcProtEvaluate,
         ApbcProtCreateCoordinates,
+        ApbcProtSimulateMicrographs,
         SetOfCoordinates,
     ]
 
