@@ -65,6 +65,8 @@ MEASURED = 2000
 MEASURED_OF_STRUCTURE = 200
 BLOCK = 16
 """Images that a thread makes at a time."""
+WEAK = 30.0
+"""Times the variance of the signal of one structure may be that of another without a warning."""
 MASK_MARGIN = 6.0
 MASK_EDGE = 12.0
 """Å: how far the mask goes round the molecules, and the width of its soft edge."""
@@ -198,7 +200,23 @@ def _prepare(
         signal[number] = variance(sums[sources == number])
     if not signal[0] > 0:
         raise ApbcError("the images show nothing: the structures are empty; give others")
+    if options.snr_definition == "pooled":
+        _warn_of_weak(structures, signal[1:])
     return Measurement(len(chosen), signal, np.sqrt(signal / options.snr))
+
+
+def _warn_of_weak(structures: list[Structure], signal: FloatArray) -> None:
+    """Tell of structures that drown in noise which is told from others."""
+    if np.nanmin(signal) * WEAK >= np.nanmax(signal):
+        return
+    weak, strong = structures[int(np.nanargmin(signal))], structures[int(np.nanargmax(signal))]
+    logger.warning(
+        "the signal of %s has %.2g times the variance of that of %s, and both get the same noise; "
+        "give --snr-definition structure, or bring the maps to one scale, if that is not meant",
+        weak.name,
+        np.nanmin(signal) / np.nanmax(signal),
+        strong.name,
+    )
 
 
 def _to_measure(particles: Particles, by_structure: bool) -> IntArray:

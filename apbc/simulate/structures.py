@@ -17,7 +17,7 @@ from skimage.filters import threshold_otsu
 
 from apbc.errors import ApbcError
 from apbc.io.mrc import mrc_layout
-from apbc.io.volumes import SAME_PIXEL_SIZE, Volume, read_volume
+from apbc.io.volumes import SAME_PIXEL_SIZE, SUFFIXES, Volume, read_volume
 from apbc.simulate.atoms import Atoms, is_atoms_file, read_atoms
 from apbc.simulate.builtin import DEFAULT, builtin_molecule
 from apbc.simulate.density import atoms_to_potential, points_to_potential
@@ -66,8 +66,8 @@ class Structure:
     weight : float
         Share of the particles is this over the sum of all weights.
     in_volts : bool
-        Whether its values are a potential over ice in V, as those of atomic models and
-        built-in molecules are; those of maps are arbitrary.
+        Whether its values are a potential over ice in V; those of maps are arbitrary where there
+        are nothing but maps.
     made_from : dict
         What else decides how it looks, for records.
     """
@@ -119,7 +119,9 @@ def load_structures(
 ) -> list[Structure]:
     """Structures of a simulation, on one grid.
 
-    Maps bring their box and pixel size. Atomic models (mmCIF, PDB) become maps at the
+    Maps bring their box and pixel size, and keep their grey values where there are nothing but
+    maps; beside atomic models or built-in molecules they become potentials (`potential_of`), so
+    that all are of one strength. Atomic models (mmCIF, PDB) become maps at the
     resolution asked for, with their centre of mass at the centre of the box; of several models
     of one molecule that lie on one another already, `shared_centre` keeps it so: all are moved
     by the mean of their centres. Without files and names the built-in two-state molecule is
@@ -170,6 +172,12 @@ def load_structures(
     spheres = _spheres([path for path in paths if is_atoms_file(path)], shared_centre)
     molecules = {name: builtin_molecule(name, seed) for name in builtin}
     maps = [path for path in paths if path not in spheres]
+    for path in maps:
+        if path.suffix.lower() not in SUFFIXES:
+            raise ApbcError(
+                f"{path} is no map or atomic model by its name; give .mrc, .map, .ccp4, .cif, .pdb "
+                "or .ent"
+            )
     box_size, pixel_size = _grid(
         maps,
         pixel_size,
@@ -200,7 +208,7 @@ def load_structures(
             make = _of_atoms(file, centre, pixel_size, box_size, resolution)
             made_from = {"shared_centre": shared_centre}
         else:
-            make = _of_map(file, pixel_size)
+            make = _of_map(file, pixel_size, as_potential=bool(spheres or molecules))
         if diameter is not None:
             _check_fits(name, diameter, pixel_size, box_size)
             made_from["resolution"] = resolution
@@ -213,7 +221,7 @@ def load_structures(
                 symmetry or "C1",
                 file,
                 shares[index],
-                in_volts=diameter is not None,
+                in_volts=bool(spheres or molecules),
                 known_diameter=diameter,
                 made_from=made_from,
             )
@@ -241,12 +249,13 @@ def potential_of(structure: Structure) -> Volume:
         If the map shows no molecule.
     """
     volume = structure.volume
-    if structure.in_volts:
-        return volume
+    return volume if structure.in_volts else _as_potential(volume)
+
+
+def _as_potential(volume: Volume) -> Volume:
     mask = molecule_mask(volume)
     outside = float(np.median(volume.data[~mask])) if not mask.all() else 0.0
-    inside = float(volume.data[mask].mean())
-    scale = MOLECULE_OVER_ICE / (inside - outside)
+    scale = MOLECULE_OVER_ICE / (float(volume.data[mask].mean()) - outside)
     return Volume((volume.data - outside) * np.float32(scale), volume.pixel_size, volume.name)
 
 
@@ -302,12 +311,12 @@ def _of_atoms(
     )
 
 
-def _of_map(path: Path, pixel_size: float) -> Callable[[], FloatVolume]:
+def _of_map(path: Path, pixel_size: float, as_potential: bool) -> Callable[[], FloatVolume]:
     def read() -> FloatVolume:
         volume = read_volume(path, pixel_size)
         diameter = _diameter(molecule_mask(volume), pixel_size)
         _check_fits(str(path), diameter, pixel_size, volume.box_size)
-        return volume.data
+        return _as_potential(volume).data if as_potential else volume.data
 
     return read
 

@@ -481,6 +481,12 @@ def test_a_molecule_that_shifts_out_of_its_box_is_told_of(folder, tmp_path, capl
     assert "comes back on the other" in caplog.text
 
 
+def test_a_structure_that_drowns_in_the_noise_of_another_is_told_of(folder, tmp_path, caplog):
+    write_volume(tmp_path / "faint.mrc", 0.1 * molecule(48), PIXEL)
+    simulate(tmp_path / "out", [folder / "molecule.mrc", tmp_path / "faint.mrc"])
+    assert "the signal of faint has" in caplog.text
+
+
 # --------------------------------- all together ---------------------------------
 
 

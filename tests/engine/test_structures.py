@@ -123,6 +123,13 @@ def test_maps_bring_their_grid_and_their_potential_is_that_of_protein(tmp_path):
     assert np.median(potential.data) == pytest.approx(0, abs=0.01)
 
 
+def test_maps_beside_models_become_potentials(tmp_path):
+    write_volume(tmp_path / "a.mrc", 500 + 1000 * ball(64, 8), 4.0)
+    made, _ = load_structures([tmp_path / "a.mrc"], ["globule"])
+    assert made.in_volts and potential_of(made) is made.volume
+    assert made.volume.data[molecule_mask(made.volume)].mean() == pytest.approx(3.5, abs=0.01)
+
+
 def test_specks_are_no_part_of_a_molecule(tmp_path):
     data = ball(48, 8) + ball(48, 1.5, (18, 18, 18))
     write_volume(tmp_path / "a.mrc", data, 4.0)
@@ -213,6 +220,8 @@ def test_what_cannot_be_simulated_is_refused_in_one_sentence(tmp_path):
         ApbcError, match=r"empty\.cif cannot be read as mmCIF or PDB \(it is empty\)"
     ):
         load_structures([tmp_path / "empty.cif"], (), 2.0)
+    with pytest.raises(ApbcError, match=r"notes.txt is no map or atomic model by its name"):
+        load_structures([tmp_path / "notes.txt"])
     with pytest.raises(ApbcError, match="no built-in molecule 'ribosome'"):
         load_structures((), ["ribosome"])
     with pytest.raises(ApbcError, match="write antibody:90"):
