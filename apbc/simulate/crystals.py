@@ -248,6 +248,6 @@ def random_ethane(
             waves=np.stack([amplitudes, rng.uniform(0, 2 * np.pi, 5)], axis=1),
         )
         fields.append(
-            Ethane(outline, strength=rng.uniform(0.03, 0.09), length=rng.uniform(90, 220))
+            Ethane(outline, strength=rng.uniform(0.02, 0.06), length=rng.uniform(90, 220))
         )
     return fields
