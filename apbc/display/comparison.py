@@ -318,7 +318,8 @@ def draw_views(comparison: Comparison) -> Figure:
     sizes = {of: sum(part.particles for part in parts) for of, parts in known.items()}
     mapped = sorted(sorted(sizes, key=lambda of: -sizes[of])[:MOST_MAPPED_CLASSES])
     maps = [(of, name) for of in mapped for name in names]
-    columns = min(MAPS_A_ROW, len(names))
+    # A row of maps for each class; of one class as many rows as are needed.
+    columns = min(MAPS_A_ROW, len(names)) if len(mapped) == 1 else len(names)
     lines = len(mapped) * -(-len(names) // columns)
     figure = _page(3.1 * columns + 1.4, 3.35 * lines + 0.9)
     grid = figure.subplots(lines, columns, squeeze=False)

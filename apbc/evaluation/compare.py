@@ -21,6 +21,7 @@ from apbc.evaluation.recall import PartRecall, mean_interval, recall_of_parts
 from apbc.evaluation.reference import Particles
 from apbc.evaluation.views import VIEWS, view_classes
 from apbc.io.mrc import MrcLayout
+from apbc.progress import track
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -235,7 +236,7 @@ def compare(
         raise ApbcError("there is no picker to compare; give NAME=PICKS")
     figures = {
         name: score_picks(picker.picks, reference, radius, shapes, edge, picker.threshold)
-        for name, picker in pickers.items()
+        for name, picker in track(pickers.items(), len(pickers), "pickers")
     }
     first = next(iter(figures.values()))
     names = sorted(reference)

@@ -21,7 +21,7 @@ KINDS = (
     "clean ice",
     "carbon",
     "ice blob",
-    "crystalline ice",
+    "crystalline ice or ethane",
     "gold",
     "aggregate or broken particle",
 )

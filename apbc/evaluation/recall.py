@@ -7,7 +7,7 @@ from typing import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
+from scipy.special import bdtr, ndtri
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -81,8 +81,9 @@ def recall_of_parts(
     overall : float
         Recall of all particles, with which that of a part is compared.
     tests : int
-        How many parts of this picker are compared in all. The more, the surer each has to be,
-        so that of pickers which lose nothing one in twenty is blamed (Bonferroni).
+        How many parts of this picker are compared in all. The more, the surer each has to be
+        (binomial test, Bonferroni), so that of pickers which lose nothing at most one in twenty
+        is blamed.
 
     Returns
     -------
@@ -94,8 +95,9 @@ def recall_of_parts(
         of_it = parts == part
         particles, hits = int(of_it.sum()), int(found[of_it].sum())
         low, high = wilson(hits, particles)
-        surely = wilson(hits, particles, 1 - 2 * (1 - CONFIDENCE) / max(1, tests))[1]
-        lost = surely < overall and hits / particles < LOSS * overall
+        chance = bdtr(hits, particles, overall)  # to find no more than that, of particles like all
+        surely = chance < (1 - CONFIDENCE) / max(1, tests)
+        lost = bool(surely) and hits / particles < LOSS * overall
         rows.append(PartRecall(int(part), particles, hits, low, high, lost))
     return rows
 

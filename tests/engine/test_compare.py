@@ -166,12 +166,13 @@ def test_a_part_is_lost_when_that_is_no_chance_and_no_trifle():
     ]
 
 
-def test_of_pickers_that_lose_nothing_few_are_blamed():
+@pytest.mark.parametrize(("count", "chance"), [(1500, 0.8), (100, 0.95)])
+def test_of_pickers_that_lose_nothing_few_are_blamed(count, chance):
     random = np.random.default_rng(4)
-    parts = view_classes(random_angles(1500))
+    parts = view_classes(random_angles(count))
     blamed = 0
     for _ in range(200):
-        found = random.uniform(size=len(parts)) < 0.8
+        found = random.uniform(size=len(parts)) < chance
         blamed += any(r.lost for r in recall_of_parts(parts, found, found.mean(), len(VIEWS)))
     assert blamed < 20
 
