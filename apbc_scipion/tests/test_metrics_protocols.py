@@ -263,6 +263,22 @@ class TestTables(MetricsTest):
         found = [truth_tables.as_whole(value) for value in ("12", 3.0, "a1", "1.5", None, 2.5)]
         self.assertEqual(found, [12, 3, "a1", "1.5", None, 2.5])
 
+    def test_junk_needs_no_pose(self):
+        particles = self.root._createSetOfParticles("junk")
+        for number, label in enumerate((1, 0, 1)):
+            particle = Particle()
+            particle._gtClass = Integer(label)
+            for name in truth_tables.TRUE_POSE:
+                setattr(particle, name, Float(None if label == 0 else number))
+            particles.append(particle)
+        poses = truth_tables.collect_true_poses(particles)
+        self.assertEqual([pose[0] for pose in poses.values()], [0, 0, 2])
+        particle.setObjId(None)
+        particle._gtPsi.set(None)
+        particles.append(particle)
+        with self.assertRaisesRegex(ValueError, "without a true pose: 4"):
+            truth_tables.collect_true_poses(particles)
+
     def test_resolution_of_a_curve(self):
         fsc = ApbcFSC()
         for values, resolution in (
