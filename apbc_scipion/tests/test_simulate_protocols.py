@@ -2,6 +2,7 @@
 
 import csv
 import os
+import pickle
 import tempfile
 import unittest
 
@@ -238,18 +239,13 @@ class TestParticles(SimulateTest):
     def test_ctfs_of_sets_and_files(self):
         star = os.path.join(self.simulated._getSimulationPath(), "particles.star")
         known = [row.rlnDefocusU for row in simulation.read_star(star, "particles")]
-        for values in (
-            {
-                "ctfSource": FILE,
-                "ctfFile": os.path.join(self.simulated._getSimulationPath(), "ctf.pkl"),
-            },
-            {"ctfSource": PARTICLES, "inputParticles": self.simulated.outputParticles},
-        ):
-            run = self.particles(numberOfImages=20, **values)
-            found = [particle.getCTF().getDefocusU() for particle in run.outputParticles]
-            for defocus in found:
-                self.assertLess(np.abs(np.subtract(known, defocus)).min(), 0.02)
-            self.assertEqual(len(set(found)), 20, "each CTF serves once")
+        run = self.particles(
+            numberOfImages=20, ctfSource=PARTICLES, inputParticles=self.simulated.outputParticles
+        )
+        found = [particle.getCTF().getDefocusU() for particle in run.outputParticles]
+        for defocus in found:
+            self.assertLess(np.abs(np.subtract(known, defocus)).min(), 0.02)
+        self.assertEqual(len(set(found)), 20, "each CTF serves once")
         few = self.particles(launch=False, ctfSource=PARTICLES, numberOfImages=IMAGES + 1)
         few.inputParticles.set(self.simulated.outputParticles)
         self.assertIn("There are 60 CTFs for 61 images", few._validate()[0])
@@ -260,6 +256,26 @@ class TestParticles(SimulateTest):
         few.ctfSource.set(FILE)
         few.ctfFile.set(star)
         self.assertIn("60 CTFs", self.launchRed(few))
+
+    def test_two_microscopes_are_two_optics_groups(self):
+        need_relion()
+        from relion.convert import writeSetOfParticles
+
+        with open(os.path.join(self.simulated._getSimulationPath(), "ctf.pkl"), "rb") as handle:
+            ctfs = pickle.load(handle)
+        ctfs[::2, 5] = 200.0
+        path = os.path.join(self.folder, "ctf.pkl")
+        with open(path, "wb") as handle:
+            pickle.dump(ctfs, handle)
+        run = self.particles(numberOfImages=20, ctfSource=FILE, ctfFile=path)
+        star = os.path.join(self.folder, "two_groups.star")
+        writeSetOfParticles(run.outputParticles, star, outputDir=self.folder)
+        voltages = {row.rlnOpticsGroup: row.rlnVoltage for row in Table.iterRows("optics@" + star)}
+        self.assertEqual(voltages, {1: 200.0, 2: 300.0})
+        truth = read_table(run._getSimulationPath(), "truth.csv")
+        for row, known in zip(Table.iterRows("particles@" + star), truth):
+            self.assertEqual(voltages[row.rlnOpticsGroup], float(known["voltage"]))
+            self.assertAlmostEqual(row.rlnDefocusU, float(known["defocus_u"]), delta=0.01)
 
     def test_wrong_values_are_told(self):
         for values, sentence in (
