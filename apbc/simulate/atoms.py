@@ -15,10 +15,6 @@ FloatArray = npt.NDArray[np.float64]
 FloatVolume = npt.NDArray[np.float32]
 
 SUFFIXES = (".cif", ".mmcif", ".pdb", ".ent")
-HYDROGEN = 1
-WATER_OF_BOND = 2
-"""Hydrogens that a residue loses when it is bound into a chain."""
-
 DISPLACED = {1: 5.15, 6: 16.44, 7: 2.49, 8: 9.13, 12: 17.16, 15: 5.73, 16: 19.86, 20: 31.89}
 """Å³ of solvent that an atom displaces, by atomic number (Fraser, MacRae and Suzuki, J. Appl.
 Cryst. 11:693, 1978; Svergun, Barberato and Koch, J. Appl. Cryst. 28:768, 1995)."""
@@ -38,31 +34,26 @@ class Atoms:
         x, y, z in Å.
     elements : ndarray of int, shape (n,)
         Atomic numbers.
-    counts : ndarray, shape (n,)
-        How many atoms each stands for: 1, or for hydrogens that the file leaves out their
-        share at a heavy atom.
     """
 
     positions: FloatArray
     elements: npt.NDArray[np.int64]
-    counts: FloatArray
 
     @property
     def volumes(self) -> FloatArray:
         """Ice displaced by each, Å³, shape (n,)."""
-        each = [DISPLACED.get(int(z), DISPLACED_BY_OTHERS) for z in self.elements]
-        return np.array(each) * self.counts
+        return np.array([DISPLACED.get(int(z), DISPLACED_BY_OTHERS) for z in self.elements])
 
     @property
     def centre_of_mass(self) -> FloatArray:
         """x, y, z in Å."""
-        masses = self.counts * _masses(self.elements)
+        masses = _masses(self.elements)
         centre: FloatArray = masses @ self.positions / masses.sum()
         return centre
 
     def moved(self, by: FloatArray) -> Atoms:
         """Atoms shifted by a vector in Å."""
-        return Atoms(self.positions + by, self.elements, self.counts)
+        return Atoms(self.positions + by, self.elements)
 
 
 def is_atoms_file(path: str | Path) -> bool:
@@ -77,8 +68,8 @@ def read_atoms(path: str | Path) -> Atoms:
     Chains are taken as they stand in the file (its asymmetric unit; give the file of the
     biological assembly where that is another). Waters are left out, and of alternate
     conformations all but the first; each atom counts fully, whatever its occupancy.
-    Hydrogens that known residues lack are added at the place of their heavy atoms, because a
-    third of a protein's contrast against ice is theirs.
+    Hydrogens are taken where the file has them; against ice they hardly show, since their
+    potential is that of the ice they displace.
 
     Parameters
     ----------
@@ -112,20 +103,9 @@ def read_atoms(path: str | Path) -> Atoms:
         logger.warning("%s holds %d models; the first is taken", path, len(structure))
     structure.remove_waters()
     structure.remove_alternative_conformations()
-    places, elements, counts = [], [], []
-    for chain in structure[0] if len(structure) else []:
-        for residue in chain:
-            atoms = [(a.pos.tolist(), a.element.atomic_number) for a in residue]
-            heavy = [place for place, element in atoms if element > HYDROGEN]
-            places += [place for place, _ in atoms]
-            elements += [element for _, element in atoms]
-            counts += [1.0] * len(atoms)
-            missing = _hydrogens_of(residue.name) - (len(atoms) - len(heavy))
-            if heavy and missing > 0:
-                places += heavy
-                elements += [HYDROGEN] * len(heavy)
-                counts += [missing / len(heavy)] * len(heavy)
-    found = Atoms(np.array(places, float).reshape(-1, 3), np.array(elements, int), np.array(counts))
+    atoms = [site.atom for site in structure[0].all()] if len(structure) else []
+    places = np.array([atom.pos.tolist() for atom in atoms], float).reshape(-1, 3)
+    found = Atoms(places, np.array([atom.element.atomic_number for atom in atoms], int))
     known = found.elements > 0
     if not known.any():
         raise ApbcError(f"{path} holds no atoms besides water; give a file with a molecule")
@@ -133,7 +113,7 @@ def read_atoms(path: str | Path) -> Atoms:
         logger.warning("%s has %d atoms of no element; they are left out", path, (~known).sum())
     if not np.isfinite(found.positions).all():
         raise ApbcError(f"{path} has an atom whose place is no finite number; mend the file")
-    return Atoms(found.positions[known], found.elements[known], found.counts[known])
+    return Atoms(found.positions[known], found.elements[known])
 
 
 def electron_density(
@@ -166,27 +146,15 @@ def electron_density(
     calculator.grid.set_size(side, side, side)
     known = {int(number): gemmi.Element(int(number)) for number in np.unique(atoms.elements)}
     atom = gemmi.Atom()
+    atom.occ = 1
     atom.b_iso = blur
     places = atoms.positions + centre
-    for place, element, count in zip(
-        places.tolist(), atoms.elements.tolist(), atoms.counts.tolist(), strict=True
-    ):
+    for place, element in zip(places.tolist(), atoms.elements.tolist(), strict=True):
         atom.pos = gemmi.Position(*place)
         atom.element = known[element]
-        atom.occ = count
         calculator.add_atom_density_to_grid(atom)
     # gemmi's axes are x, y, z.
     return np.array(calculator.grid, copy=False).transpose(2, 1, 0).astype(np.float32, order="C")
-
-
-def _hydrogens_of(residue: str) -> int:
-    """Hydrogens of a residue within its chain, of a ligand as it is; 0 where not known."""
-    import gemmi
-
-    known = gemmi.find_tabulated_residue(residue)
-    if known.is_amino_acid() or known.is_nucleic_acid():
-        return int(known.hydrogen_count) - WATER_OF_BOND
-    return int(known.hydrogen_count)
 
 
 def _masses(elements: npt.NDArray[np.int64]) -> FloatArray:
