@@ -61,7 +61,7 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="CSV",
         help="truth of each image: id (or image), class, and continuous columns if there are any; "
-        "class 0 is junk and left out",
+        "class 0 is junk and left out; or CryoBench's gt_latents.pkl",
     )
     parser.add_argument(
         "--columns",

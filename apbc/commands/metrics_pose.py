@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--symmetry-table",
         type=Path,
         metavar="CSV",
-        help="point group of each structure (class, symmetry) instead",
+        help="point group of each structure (class, symmetry) instead; or simulation.json",
     )
     parser.add_argument(
         "--fixed-hand", action="store_true", help="do not try the mirrored structure"
@@ -191,8 +191,18 @@ def _label_file(true: Path) -> Path | None:
 
 
 def _symmetry_table(path: Path) -> dict[str, str]:
+    from apbc.io.files import read_json
     from apbc.io.tables import read_table
 
+    if path.suffix.lower() == ".json":
+        values = read_json(path)
+        try:
+            return {str(one["class"]): str(one["symmetry"]) for one in values["structures"]}
+        except (KeyError, TypeError) as error:
+            raise ApbcError(
+                f"{path} does not tell the symmetry of structures; give the simulation.json of "
+                "apbc simulate particles, or a CSV table (class, symmetry)"
+            ) from error
     table = read_table(path)
     return dict(zip(table.text("class"), table.text("symmetry"), strict=True))
 

@@ -379,8 +379,8 @@ def draw_imbalance(
     curves.legend(frameon=False, labelcolor=INK, fontsize=9)
     style_axes(
         plane,
-        f"Information imbalance of {name} (0: tells all, 1: tells nothing)",
-        "latent → other",
+        f"Information imbalance of {name}",
+        "latent → other (0 tells all, 1 nothing)",
         "other → latent",
     )
     style_axes(curves, "by size of the neighbourhood", "k", "imbalance, floor taken out")

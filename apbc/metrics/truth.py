@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from apbc.errors import ApbcError
-from apbc.io.latents import Latents
-from apbc.io.tables import Table, ids_of, match_rows, read_table
+from apbc.io.latents import Latents, read_truth
+from apbc.io.tables import Table, ids_of, match_rows
 
 FloatArray = npt.NDArray[np.float64]
 
 JUNK = "0"
 """Class of images that are of no structure."""
-MOST_CLASSES = 1000
+MOST_CLASSES = 300
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def match_truth(latents: Latents, path: str | Path, options: TruthOptions) -> Tr
     ----------
     latents : Latents
     path : str or Path
-        CSV table.
+        CSV table, or an array of classes.
     options : TruthOptions
 
     Returns
@@ -95,7 +95,7 @@ def match_truth(latents: Latents, path: str | Path, options: TruthOptions) -> Tr
     ApbcError
         If images do not match, there is one class only, or a column is missing or constant.
     """
-    table = read_table(path)
+    table = read_truth(path)
     rows, others = match_rows(
         latents.ids,
         table.ids if latents.ids is not None else None,

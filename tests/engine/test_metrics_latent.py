@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from apbc.errors import ApbcError
+from apbc.io.cryodrgn import write_array_pickle
 from apbc.io.latents import read_labels, read_latents
 from apbc.io.tables import read_table
 from apbc.metrics.clusters import agreement
@@ -416,6 +417,19 @@ def test_parts_of_the_truth_are_measured_when_asked(study):
     run_apbc([*words, "--subset", "--out", folder / "out"])
     figures = read_record(folder / "out").figures
     assert figures["images"] + figures["junk_left_out"] == 199
+
+
+def test_truth_of_cryobench(study):
+    folder, truth, _ = study
+    classes = np.array(read_table(truth).text("class"), int)
+    write_array_pickle(folder / "gt_latents.pkl", classes - 1)
+    words = ["metrics", "neighbours", folder / "z.pkl", "--subsets", 2, "--out", folder / "out"]
+    run_apbc([*words, "--truth", truth])
+    figures = read_record(folder / "out").figures
+    run_apbc([*words, "--truth", folder / "gt_latents.pkl"])
+    assert read_record(folder / "out").figures == figures
+    np.save(folder / "angles.npy", np.linspace(0, 360, 330))
+    run_apbc([*words, "--truth", folder / "angles.npy"], expect=1)
 
 
 def test_files_of_latents_and_labels(tmp_path):

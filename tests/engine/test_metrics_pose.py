@@ -265,6 +265,11 @@ def test_symmetry_of_each_structure(study):
     assert read_record(out).figures["angle_deg_mean"] < 1e-4
     assert read_table(out / "classes.csv").text("symmetry") == ["D2", "C1"]
     run_apbc([*words, "--symmetry-table", table, "--frames", "common"], expect=1)
+    (folder / "simulation.json").write_text(
+        '{"structures": [{"class": 1, "symmetry": "D2"}, {"class": 2, "symmetry": "C1"}]}'
+    )
+    run_apbc([*words, "--symmetry-table", folder / "simulation.json"])
+    assert read_table(out / "classes.csv").text("symmetry") == ["D2", "C1"]
     write_csv(table, ("class", "symmetry"), [(1, "D2")])
     run_apbc([*words, "--symmetry-table", table], expect=1)
 
