@@ -52,7 +52,8 @@ def test_a_small_particle_far_from_the_centre_is_found(seed):
     noise *= 0.5 * reference.std()
     found = align_volume(moving + noise[0], reference + noise[1])
     assert not found.mirrored
-    assert angle_between(found.rotation, rotation) < 2
+    # Five voxels from its centre, 4 degrees are a third of a voxel.
+    assert angle_between(found.rotation, rotation) < 4
     np.testing.assert_allclose(found.shift_px, shift, atol=0.5)
 
 
