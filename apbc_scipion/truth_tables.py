@@ -151,6 +151,28 @@ def collect_labels(items, name, key=object_id):
     return labels
 
 
+def check_several(labels):
+    """Refuse labels of one class only; junk is no class.
+
+    Parameters
+    ----------
+    labels : dict
+        By id.
+
+    Raises
+    ------
+    ValueError
+        If there are not two classes or more.
+    """
+    classes = set(labels.values()) - {JUNK}
+    if len(classes) < 2:
+        raise ValueError(
+            "All particles are of %s, so that no way to sort them is better than another; give "
+            "particles of several true classes, or name a continuous truth."
+            % ("class %s" % classes.pop() if classes else "no class, but junk")
+        )
+
+
 def has_attribute(items, name):
     """Whether the items of a set have an attribute (the first may have no value in it)."""
     item = next(particles_of(items), None)

@@ -144,6 +144,17 @@ class ApbcProtLatentMetrics(ApbcProtMetricsBase, EMProtocol):
             "for neighbourhoods of growing size (not for classes).",
         )
         form.addParam(
+            "subsets",
+            params.IntParam,
+            default=5,
+            condition="doNeighbours",
+            expertLevel=params.LEVEL_ADVANCED,
+            validators=[params.Positive],
+            label="Subsets for neighbours",
+            help="Neighbours are counted in so many random parts of the images, whose spread is "
+            "the error bar; 5 is usual. Each needs 20 images: take 1 for fewer than 100 images.",
+        )
+        form.addParam(
             "doImbalance",
             params.BooleanParam,
             default=True,
@@ -220,6 +231,8 @@ class ApbcProtLatentMetrics(ApbcProtMetricsBase, EMProtocol):
             arguments += [option, *names] if names else []
         if metric == "embedding":
             arguments += ["--method", PICTURES[self.picture.get()]]
+        if metric == "neighbours":
+            arguments += ["--subsets", self.subsets.get()]
         if metric == "imbalance":
             arguments += ["--poses", truth] if self._tellsPose() else []
             arguments += ["--ctf", truth] if self._tellsCtf() else []
@@ -267,6 +280,8 @@ class ApbcProtLatentMetrics(ApbcProtMetricsBase, EMProtocol):
         columns = {}
         if name:
             columns["class"] = truth_tables.collect_labels(source, name, key)
+            if not self._continuousNames() + self._circularNames():
+                truth_tables.check_several(columns["class"])
         for attribute in self._continuousNames() + self._circularNames():
             columns[attribute] = truth_tables.collect_values(source, attribute, key)
         if self._tellsPose():

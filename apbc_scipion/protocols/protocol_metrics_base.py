@@ -169,7 +169,7 @@ def grid_problem(one, other, told_one, told_other):
     str or None
     """
     sizes = [item.getSamplingRate() for item in (one, other)]
-    if abs(sizes[0] - sizes[1]) > SAME_PIXEL_SIZE * sizes[1]:
+    if None not in sizes and abs(sizes[0] - sizes[1]) > SAME_PIXEL_SIZE * sizes[1]:
         return "The %s have %g Å per voxel and the %s %g: bring them to one pixel size and box." % (
             told_one,
             sizes[0],

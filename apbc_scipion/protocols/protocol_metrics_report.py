@@ -6,6 +6,7 @@ from pwem.protocols import EMProtocol
 from pyworkflow.protocol import params
 from pyworkflow.protocol.constants import STEPS_SERIAL
 
+from apbc_scipion import convert
 from apbc_scipion.constants import METRICS_RECORD, METRICS_REPORT
 from apbc_scipion.protocols.protocol_base import ApbcProtBase
 
@@ -79,13 +80,25 @@ class ApbcProtMetricsReport(ApbcProtBase, EMProtocol):
     def _validate(self):
         if not self._metrics():
             return ["There are no metrics to report; give outputs of finished runs."]
-        return [
-            "The record of the metrics of %s has gone: %s. Run them again."
-            % (metrics.getMethod(), folder)
-            for metrics in self._metrics()
-            for folder in metrics.getFolders()
-            if not os.path.exists(os.path.join(folder, METRICS_RECORD))
-        ]
+        errors, known = [], set()
+        for metrics in self._metrics():
+            for folder in metrics.getFolders():
+                path = os.path.join(folder, METRICS_RECORD)
+                if not os.path.exists(path):
+                    errors.append(
+                        "The record of the metrics of %s has gone: %s. Run them again."
+                        % (metrics.getMethod(), folder)
+                    )
+                    continue
+                record = convert.read_json(path)
+                one = (record["metric"], record["parameters"].get("kind"), record["name"])
+                if one in known:
+                    errors.append(
+                        "Two runs measure the same (%s) of a method called %s: change _Name in "
+                        "the report_ in one of them, and run it again." % (one[0], one[2])
+                    )
+                known.add(one)
+        return errors
 
     def _warnings(self):
         methods = {metrics.getMethod() for metrics in self._metrics()}

@@ -90,7 +90,9 @@ class ApbcProtPoseError(ApbcProtMetricsBase, EMProtocol):
             default="C1",
             label="Symmetry",
             help="Point group of the structures, with Relion's axes: C1, C4, D2, T, O, I1 to I4. "
-            "Views that are equivalent by it count as the same.",
+            "Views that are equivalent by it count as the same. Where structures differ in it, one "
+            "for each true class, separated by blanks: 1:C1 2:D7 (each class is aligned by itself "
+            "then).",
         )
         form.addParam(
             "frames",
@@ -157,11 +159,18 @@ class ApbcProtPoseError(ApbcProtMetricsBase, EMProtocol):
         arguments = [
             self._getPosesPath(),
             self._getTruthPath(),
-            "--symmetry",
-            self.symmetry.get().strip(),
             "--frames",
             FRAMES[self.frames.get()],
         ]
+        groups = self._symmetryOfClasses()
+        if groups:
+            path = self._getExtraPath("symmetry.csv")
+            arguments += [
+                "--symmetry-table",
+                truth_tables.write_table(path, ("class", "symmetry"), groups),
+            ]
+        else:
+            arguments += ["--symmetry", self.symmetry.get().strip()]
         if not self.tryHand:
             arguments += ["--fixed-hand"]
         if self.allowPart:
@@ -184,6 +193,11 @@ class ApbcProtPoseError(ApbcProtMetricsBase, EMProtocol):
         """Whether particles are matched by their images."""
         return self.truthParticles.get() is not None and self.matchBy == BY_IMAGE
 
+    def _symmetryOfClasses(self):
+        """Class and point group of each, if the form tells several."""
+        words = self.symmetry.get().replace(",", " ").split()
+        return [word.split(":", 1) for word in words] if ":" in self.symmetry.get() else []
+
     def _getPosesPath(self):
         return self._getExtraPath("poses.csv")
 
@@ -204,6 +218,13 @@ class ApbcProtPoseError(ApbcProtMetricsBase, EMProtocol):
             errors.append(
                 "The particles have no angles of a 3D alignment; take the output of a 3D "
                 "refinement."
+            )
+        if any(len(pair) != 2 for pair in self._symmetryOfClasses()):
+            errors.append("Symmetry is one point group, or class:group of each, as 1:C1 2:D7.")
+        if self._symmetryOfClasses() and FRAMES[self.frames.get()] == "common":
+            errors.append(
+                "Structures of different symmetry cannot share one frame; align each class by "
+                "itself, or none."
             )
         if not truth_tables.has_true_pose(self._truthSet()):
             if truth is None:

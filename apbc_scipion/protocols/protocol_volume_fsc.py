@@ -1,7 +1,7 @@
 """Fourier shell correlation of volumes with the ground truth."""
 
 import os
-from collections import namedtuple
+from collections import defaultdict, namedtuple
 
 import numpy as np
 from pwem.objects import SetOfClasses, SetOfFSCs, SetOfVolumes, Volume
@@ -583,6 +583,12 @@ class ApbcProtVolumeFsc(ApbcProtMetricsBase, EMProtocol):
             lines.append(
                 "Where the true structures differ: %0.3f" % figures["auc_local_over_ceiling_mean"]
             )
+        shared = self._sharedVolumes()
+        if shared:
+            lines.append(
+                "*No volume of their own*: true classes %s, most of whose particles are in one "
+                "class with those of others" % truth_tables.name_ids(shared)
+            )
         if figures.get("mirrored"):
             lines.append(
                 "Of the other hand: %d of %d volumes" % (figures["mirrored"], figures["pairs"])
@@ -599,6 +605,15 @@ class ApbcProtVolumeFsc(ApbcProtMetricsBase, EMProtocol):
                 )
             )
         return lines
+
+    def _sharedVolumes(self):
+        """Find true classes that are compared with the same class of a 3D classification."""
+        if self.kind != CONFORMATION or not isinstance(self.inputVolumes.get(), SetOfClasses):
+            return []
+        classes = defaultdict(list)
+        for row in truth_tables.read_table(self._getPairsPath()):
+            classes[row["volume"]].append(truth_tables.as_whole(row["class"]))
+        return [one for several in classes.values() if len(several) > 1 for one in several]
 
     def _methods(self):
         record = self.getRecord("fsc")

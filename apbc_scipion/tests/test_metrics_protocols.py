@@ -329,7 +329,7 @@ class TestPoseError(MetricsTest):
         return protocol
 
     def test_a_turned_and_mirrored_frame_is_no_error(self):
-        protocol = self.newPose(methodName="mirrored")
+        protocol = self.newPose(methodName="mirrored", frames=0, symmetry="1:C1 2:C2")
         self.assertEqual(protocol.validate(), [])
         self.launchProtocol(protocol)
         self.assertLess(protocol.rotationError.get(), 1e-3)
@@ -350,6 +350,10 @@ class TestPoseError(MetricsTest):
         self.assertEqual(self.figures(protocol, "pose")["images"], IMAGES - 3)
 
     def test_refused(self):
+        errors = self.newPose(symmetry="1:C1 2:D2").validate()
+        self.assertIn("cannot share one frame", "\n".join(errors))
+        errors = self.newPose(symmetry="1:C1 D2", frames=0).validate()
+        self.assertIn("class:group of each", "\n".join(errors))
         errors = self.newPose("asideParticles").validate()
         self.assertIn("do not carry the poses", "\n".join(errors))
         message = self.launchRed(
@@ -549,6 +553,9 @@ class TestLatentMetrics(MetricsTest):
         self.assertIn("There are no metrics", "\n".join(report.validate()))
         report.inputMetrics.append(common.pointer(good, "outputMetrics"))
         self.assertIn("nothing is compared", "\n".join(report.warnings()))
+        report.inputMetrics.append(common.pointer(good, "outputMetrics"))
+        self.assertIn("a method called good", "\n".join(report.validate()))
+        del report.inputMetrics[-1]
         report.inputMetrics.append(common.pointer(poor, "outputMetrics"))
         self.assertEqual(report.validate(), [])
         self.launchProtocol(report)
@@ -601,6 +608,14 @@ class TestLatentMetrics(MetricsTest):
         self.assertIn("no attribute '_nothing'", "\n".join(errors))
         errors = self.newLatent("good", doNeighbours=False, doImbalance=False).validate()
         self.assertIn("No metric is chosen", "\n".join(errors))
+        one = self.root._createSetOfParticles("one")
+        for particle in self.root.outputParticles:
+            if particle._gtClass.get() == 1:
+                one.append(particle.clone())
+        self.register(self.root, oneParticles=one)
+        protocol = self.newLatent("one", latentAttributes="_gtAngle _gtPsi")
+        with self.assertRaisesRegex(ValueError, "All particles are of class 1"):
+            protocol._writeTruth(truth_tables.object_id)
 
 
 def about_centre(matrix):
