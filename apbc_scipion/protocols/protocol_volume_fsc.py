@@ -116,8 +116,8 @@ class ApbcProtVolumeFsc(ApbcProtMetricsBase, EMProtocol):
             label="Volumes are",
             help="_per conformation_: one volume stands for each structure; every structure of "
             "the truth must have one. _per image_: each volume was decoded for one image; there "
-            "may be many of one structure. Of a 3D classification, _per image_ takes the class "
-            "volume of each of some images.",
+            "may be many of one structure. Of a 3D classification, _per image_ compares the "
+            "volume of each particle's class with the particle's true structure.",
         )
         form.addParam(
             "pairing",
