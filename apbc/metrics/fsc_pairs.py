@@ -268,10 +268,10 @@ def measure_pairs(pairs: Sequence[Pair], comparison: Comparison) -> list[Measure
     pixel_size = comparison.pixel_size
     if pixel_size is not None and not pixel_size > 0:
         raise ApbcError(f"--pixel-size {pixel_size:g} is not a size; give Å above 0")
-    files = dict.fromkeys(path for pair in pairs for path in (pair.reference, pair.volume))
-    opened = [replace(open_volume(path, pixel_size), name=str(path)) for path in files]
-    check_same_grid(opened)
-    first = opened[0]
+    first = replace(open_volume(pairs[0].reference, pixel_size), name=str(pairs[0].reference))
+    # One after the other: files that stay open may be too many.
+    for path in dict.fromkeys(path for pair in pairs for path in (pair.reference, pair.volume)):
+        check_same_grid([first, replace(open_volume(path, pixel_size), name=str(path))])
     if first.box_size < SMALLEST_BOX:
         raise ApbcError(
             f"{first.name} has a box of {first.box_size} voxels, which is too small to compare; "

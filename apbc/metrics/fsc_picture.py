@@ -100,9 +100,10 @@ def _areas(axes: Axes, measured: Sequence[Measurement]) -> None:
             capprops={"color": PALE},
         )
     rng = np.random.default_rng(0)
+    size = 4 if len(areas) <= MOST_CURVES else 2
     for place, group in zip(places, groups, strict=True):
         aside = rng.uniform(-0.18, 0.18, len(group)) if len(group) > 1 else 0.0
-        axes.plot(place + aside, group, "o", color=SERIES[0], markersize=4, alpha=0.6)
+        axes.plot(place + aside, group, "o", color=SERIES[0], markersize=size, alpha=0.6)
     axes.axhline(areas.mean(), color=SERIES[1], linewidth=1.2)
     if len(rows) <= MOST_NAMED:
         axes.set_xticks(places, [Path(label).stem[-LONGEST_NAME:] for label in rows])
