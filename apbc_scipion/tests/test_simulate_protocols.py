@@ -16,9 +16,10 @@ from pyworkflow.object import Pointer
 from pyworkflow.protocol import MODE_RESUME
 from pyworkflow.tests import setupTestProject
 
+from apbc.commands.main import build_parser
 from apbc_scipion import convert, headless, simulation
 from apbc_scipion.protocols import ApbcProtSimulateMicrographs, ApbcProtSimulateParticles
-from apbc_scipion.protocols.protocol_simulate_base import HINGE, NAMES
+from apbc_scipion.protocols.protocol_simulate_base import ANTIBODY, HINGE, MIXTURE, NAMES
 from apbc_scipion.protocols.protocol_simulate_particles import CTFS, FILE, NO_CTF, PARTICLES
 from apbc_scipion.tests import common
 from apbc_scipion.tests.project import ProtocolTest
@@ -40,6 +41,11 @@ def read_table(*names):
     """Rows of a CSV file of the engine."""
     with open(os.path.join(*names), newline="") as handle:
         return list(csv.DictReader(handle))
+
+
+def parse(words):
+    """Let the engine's own parser read a command line."""
+    return build_parser("simulate").parse_args([str(word) for word in words])
 
 
 def correlation(one, other):
@@ -339,6 +345,23 @@ class TestParticles(SimulateTest):
         after = mrcfile.read(run.outputParticles.getFirstItem().getFileName())
         self.assertEqual(run.outputParticles.getSize(), 12)
         self.assertFalse(np.array_equal(before, after[:10]))
+
+    def test_the_engine_knows_every_option(self):
+        for values, words in (
+            ({"builtin": HINGE, "conformations": 3}, ["hinge:-15", "hinge:20", "hinge:55"]),
+            ({"builtin": ANTIBODY, "conformations": 4}, ["antibody:0", "antibody:270"]),
+            ({"builtin": MIXTURE, "weights": "7, 6 5 4 3 2 1"}, ["cage", "--weights", "7.0"]),
+            ({"views": 1, "viewConcentration": 3.5}, ["--views", "preferred:3.5"]),
+            ({"legacyShrink": True, "contrast": 1, "noiseColor": 1.0}, ["--legacy-shrink", "dark"]),
+            ({"envelopeB": 80.0, "contrastVariation": 0.1, "resolution": 15.0}, ["--envelope-b"]),
+        ):
+            with self.subTest(words=words):
+                protocol = self.particles(launch=False, **values)
+                request = [*protocol._structureArguments(), *protocol._getOptions()]
+                self.assertLessEqual(set(words), {str(word) for word in request})
+                parse(["simulate", "particles", "--out", "x", *request])
+        protocol = self.micrographs(launch=False, crowding=2, views=2, mtf="mtf.star", detector=1)
+        parse(["simulate", "micrographs", "--out", "x", *protocol._getOptions()])
 
     def test_the_form_hides_what_does_not_apply(self):
         form = self.particles(launch=False)
