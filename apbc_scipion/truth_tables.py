@@ -102,53 +102,82 @@ def value_of(item, name):
     return item.get() if hasattr(item, "get") else item
 
 
-def collect_values(items, name, key=object_id):
-    """Value of an attribute of each item of a set.
+def collect_values(items, names, key=object_id):
+    """Values of attributes of each item of a set.
 
     Parameters
     ----------
     items : EMSet
         A set of particles or volumes, or classes of particles.
-    name : str
-        Attribute, as of `value_of`.
+    names : sequence of str
+        Attributes, as of `value_of`.
     key : callable, optional
         Gives the id of an item: `object_id` or `image_name`.
 
     Returns
     -------
-    dict
-        Value by id; None where an item has none. Whole numbers are int.
+    dict of dict
+        By attribute: value by id; None where an item has none. Whole numbers are int.
 
     Raises
     ------
     ValueError
-        If no item has the attribute; the attributes there are are named.
+        If no item has an attribute; the attributes there are are named.
     """
-    values = {key(item): as_whole(value_of(item, name)) for item in particles_of(items)}
-    if all(value is None for value in values.values()):
-        raise ValueError(
-            "The items have no attribute '%s', which should tell the truth; they have %s. Name "
-            "one of these, or give a set that knows the truth." % (name, attributes_of(items))
-        )
+    values = {name: {} for name in names}
+    for item in particles_of(items):
+        one = key(item)
+        for name in names:
+            values[name][one] = as_whole(value_of(item, name))
+    for name in names:
+        if all(value is None for value in values[name].values()):
+            raise ValueError(
+                "The items have no attribute '%s', which should tell the truth; they have %s. "
+                "Name one of these, or give a set that knows the truth."
+                % (name, attributes_of(items))
+            )
     return values
 
 
 def collect_labels(items, name, key=object_id):
-    """Collect the true label of each item of a set, as `collect_values` does.
+    """Collect the true label of each item of a set, which all must have.
+
+    Parameters
+    ----------
+    items, key
+        As of `collect_values`.
+    name : str
+        Attribute.
+
+    Returns
+    -------
+    dict
+        Label by id.
 
     Raises
     ------
     ValueError
         If an item has none.
     """
-    labels = collect_values(items, name, key)
+    labels = collect_values(items, [name], key)[name]
+    check_complete(labels, name)
+    return labels
+
+
+def check_complete(labels, name):
+    """Refuse labels of which some are missing; `name` is their attribute.
+
+    Raises
+    ------
+    ValueError
+        Names the items.
+    """
     without = [one for one, label in labels.items() if label is None]
     if without:
         raise ValueError(
             "Items without a value of '%s': %s. Leave them out of the set."
             % (name, name_ids(without))
         )
-    return labels
 
 
 def check_several(labels):

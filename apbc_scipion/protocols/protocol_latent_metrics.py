@@ -277,20 +277,20 @@ class ApbcProtLatentMetrics(ApbcProtMetricsBase, EMProtocol):
         """Write the truth of each particle, with pose and CTF where it has them."""
         source = self._truthSet()
         name = self.classAttribute.get("").strip()
-        columns = {}
+        continuous = self._continuousNames() + self._circularNames()
+        headings = {"class": name} if name else {}
+        headings.update({attribute: attribute for attribute in continuous})
+        headings.update(CTF_COLUMNS if self._tellsCtf() else {})
+        values = truth_tables.collect_values(source, list(headings.values()), key)
+        columns = {heading: values[attribute] for heading, attribute in headings.items()}
         if name:
-            columns["class"] = truth_tables.collect_labels(source, name, key)
-            if not self._continuousNames() + self._circularNames():
+            truth_tables.check_complete(columns["class"], name)
+            if not continuous:
                 truth_tables.check_several(columns["class"])
-        for attribute in self._continuousNames() + self._circularNames():
-            columns[attribute] = truth_tables.collect_values(source, attribute, key)
         if self._tellsPose():
             poses = truth_tables.collect_true_poses(source, key)
             for place, column in enumerate(POSE_COLUMNS):
                 columns[column] = {one: float(pose[place]) for one, pose in poses.items()}
-        if self._tellsCtf():
-            for column, attribute in CTF_COLUMNS.items():
-                columns[column] = truth_tables.collect_values(source, attribute, key)
         ids = next(iter(columns.values()))
         truth_tables.write_table(
             self._getTruthPath(),
