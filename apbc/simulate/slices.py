@@ -58,6 +58,7 @@ class SliceProjector:
         self.magnification = magnification
         self._padded = PADDING * box
         self._transform, self._origin = self._prepare(volume)
+        self._sum = float(volume.sum(dtype=np.float64))
         rows, columns = self._grid(self.output_box)
         reach = min(self.output_box / 2, (self._origin - 1) / (PADDING * magnification))
         self._within = rows**2 + columns**2 <= reach**2
@@ -125,7 +126,10 @@ class SliceProjector:
         values[flip] = np.conj(values[flip])
         slices = np.zeros((self.output_box, self.output_box // 2 + 1), np.complex64)
         # Cropping keeps grey values: fewer pixels share the same sum.
-        slices[self._within] = values * np.float32((self.output_box / self.box) ** 2)
+        slices[self._within] = values
+        # Read on the grid, where nothing is interpolated, it would be that of the divided volume.
+        slices[0, 0] = self._sum
+        slices *= np.float32((self.output_box / self.box) ** 2)
         return slices
 
     def project(self, rotation: npt.NDArray) -> FloatImage:
