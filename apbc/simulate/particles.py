@@ -89,7 +89,9 @@ def simulate_particles(
     Parameters
     ----------
     out : str or Path
-        Folder for the files that docs/architecture.md lists.
+        Folder for ``particles.mrcs``, ``particles.star``, ``truth.csv``, ``ctf.pkl``,
+        ``poses.pkl``, ``gt_latents.pkl``, ``volumes/``, ``mask.mrc``, ``simulation.json`` and, if
+        asked for, ``particles_clean.mrcs``.
     structures : list of Structure
         On one grid; their classes count from 1.
     options : ParticleOptions
@@ -202,7 +204,9 @@ def _prepare(
         raise ApbcError("the images show nothing: the structures are empty; give others")
     if options.snr_definition == "pooled":
         _warn_of_weak(structures, signal[1:])
-    return Measurement(len(chosen), signal, np.sqrt(signal / options.snr))
+    sigma = np.sqrt(signal / options.snr)
+    # Junk may be made of a structure of which no particle is seen.
+    return Measurement(len(chosen), signal, np.where(np.isnan(sigma), sigma[0], sigma))
 
 
 def _warn_of_weak(structures: list[Structure], signal: FloatArray) -> None:

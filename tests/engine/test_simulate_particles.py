@@ -395,6 +395,14 @@ def test_contrast_varies_and_junk_is_no_particle(folder, tmp_path):
             assert image.sum() < 0.9 * factor * mass
 
 
+def test_junk_of_a_structure_without_particles_has_noise(folder, tmp_path):
+    files = [folder / "molecule.mrc", folder / "blob.mrc"]
+    structures = load_structures(files, weights=[1, 0.4])
+    options = ParticleOptions(5, junk=0.8, snr_definition="structure")
+    simulate_particles(tmp_path, structures, options)
+    assert np.isfinite(stack_of(tmp_path)).all() and (stack_of(tmp_path).std(axis=(1, 2)) > 0).all()
+
+
 # ----------------------------------- the CTF -----------------------------------
 
 
