@@ -108,7 +108,13 @@ def _globule(rng: np.random.Generator, _: float) -> FloatArray:
 def _antibody(rng: np.random.Generator, angle: float) -> FloatArray:
     def domains() -> FloatArray:
         return _lobes(
-            [(16, 10, 0, 20), (16, -10, 3, 22), (16, 11, 4, 52), (15, -11, -4, 54), (7, 0, 12, 66)],
+            [
+                (15.5, 10, 0, 20),
+                (15.5, -10, 3, 22),
+                (15.5, 11, 4, 52),
+                (14.5, -11, -4, 54),
+                (7, 0, 12, 66),
+            ],
             rng,
         )
 
