@@ -7,7 +7,7 @@ import numpy as np
 from pwem.objects import SetOfClasses, SetOfFSCs, SetOfVolumes, Volume
 from pwem.protocols import EMProtocol
 from pyworkflow.object import Boolean, Float
-from pyworkflow.protocol import params
+from pyworkflow.protocol import Protocol, params
 from pyworkflow.protocol.constants import STEPS_SERIAL
 
 from apbc_scipion import truth_tables
@@ -126,7 +126,8 @@ class ApbcProtVolumeFsc(ApbcProtMetricsBase, EMProtocol):
             default=BY_ID,
             label="Pair with the truth by",
             help="How volumes find their truth (not asked for a 3D classification).\n"
-            "_object id_: the id of the volume is the class of the truth.\n"
+            "_object id_: the id of the volume is the class of the truth. Not for volumes of a "
+            "classification, whose numbers say nothing: give its classes.\n"
             "_class attribute_: an attribute of the volume holds the class.\n"
             "_order_: first with first, second with second.\n"
             "_particles_: each volume was decoded for an image, and the particle of that image "
@@ -556,9 +557,19 @@ class ApbcProtVolumeFsc(ApbcProtMetricsBase, EMProtocol):
         return errors
 
     def _warnings(self):
+        warnings = []
         if self.cryobenchCompat:
-            return ["Figures as CryoBench publishes them are too high by about 1.5/box size."]
-        return []
+            warnings.append("Figures as CryoBench publishes them are too high by about 1.5/box.")
+        given, source = self.inputVolumes.get(), self.inputVolumes.getObjValue()
+        by_number = self.pairing.get() in (BY_ID, BY_ORDER) and isinstance(given, SetOfVolumes)
+        if by_number and isinstance(source, Protocol):
+            outputs = [output for _, output in source.iterOutputAttributes()]
+            if any(isinstance(output, SetOfClasses) for output in outputs):
+                warnings.append(
+                    "The volumes are of a classification, and the numbers of its classes say "
+                    "nothing of the true ones: give its classes instead of its volumes."
+                )
+        return warnings
 
     def _tellFigures(self):
         figures = self.getRecord("fsc")["figures"]

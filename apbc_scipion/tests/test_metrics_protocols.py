@@ -500,6 +500,11 @@ class TestVolumes(MetricsTest):
             with self.subTest(output, pairing=pairing), self.assertRaisesRegex(ValueError, words):
                 self.pairs(self.newFsc(output, pairing=pairing))
 
+    def test_numbers_of_classes_are_no_truth(self):
+        self.assertIn("of a classification", "\n".join(self.newFsc().warnings()))
+        self.assertEqual(self.newFsc(pairing=BY_ATTRIBUTE).warnings(), [])
+        self.assertEqual(self.newFsc("outputClasses").warnings(), [])
+
     def test_other_grids_are_refused(self):
         small = self.root._createSetOfVolumes("small")
         self.fillVolumes(small, make_structures(box=24), name="small")
@@ -548,7 +553,8 @@ class TestLatentMetrics(MetricsTest):
         self.assertGreater(self.figures(poor, "imbalance")["latent_to_truth"], 0.8)
         self.assertGreater(self.figures(good, "imbalance")["latent_to_pose"], 0.8)
         self.assertIn("AMI", "\n".join(good.summary()))
-        self.checkWindow(good, ("Neighbours", "Imbalance", "Embedding", "k-means clusters"))
+        for target in (good, good.outputMetrics):
+            self.checkWindow(target, ("Neighbours", "Imbalance", "Embedding", "k-means clusters"))
         report = self.newProtocol(ApbcProtMetricsReport)
         self.assertIn("There are no metrics", "\n".join(report.validate()))
         report.inputMetrics.append(common.pointer(good, "outputMetrics"))
