@@ -217,6 +217,12 @@ def _add_noise_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-noise", dest="snr", action="store_const", const=float("inf"), help="--snr inf"
     )
     group.add_argument(
+        "--no-normalise",
+        action="store_true",
+        help="keep the grey values of the structures; else all images are multiplied by one "
+        "number that brings the noise to a standard deviation of 1, as Relion wants it",
+    )
+    group.add_argument(
         "--snr-definition",
         choices=tuple(DEFINITIONS),
         default="pooled",
@@ -331,6 +337,7 @@ def run(args: argparse.Namespace) -> int:
         views=args.views,
         contrast=args.contrast,
         legacy_shrink=args.legacy_shrink,
+        normalise=not args.no_normalise,
         clean=args.clean,
         seed=args.seed,
     )

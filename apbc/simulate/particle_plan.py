@@ -63,6 +63,8 @@ class ParticleOptions:
         ``white`` protein on dark, as RELION has particles, or ``dark``, as CryoBench.
     legacy_shrink : bool
         Whether to shrink the object by (d - 1) / d at a native box d, as CryoBench's projector.
+    normalise : bool
+        Whether to bring the noise to a standard deviation of 1, by one factor for all images.
     clean : bool
         Whether to write the images without noise, too.
     seed : int
@@ -88,6 +90,7 @@ class ParticleOptions:
     views: str = "uniform"
     contrast: str = "white"
     legacy_shrink: bool = False
+    normalise: bool = True
     clean: bool = False
     seed: int = 0
 

@@ -166,7 +166,7 @@ class PartialStack:
         Returns
         -------
         ndarray, shape (n, 7)
-            Statistics of all images: `CLEAN`, `NOISE` and `SIGMA`.
+            Statistics of all images, before they are normalised: `CLEAN`, `NOISE` and `SIGMA`.
 
         Raises
         ------
@@ -174,6 +174,7 @@ class PartialStack:
             If the disk is full.
         """
         n, started = len(self._particles), self._done > 0
+        scale = np.float32(image_scale(measurement, self._noise, self._options))
         if not started:
             self._begin()
         statistics = np.lib.format.open_memmap(self._folder / STATISTICS, "r+")
@@ -185,7 +186,7 @@ class PartialStack:
                 for name in self._names
             ]
             try:
-                made = self._make_rest(measurement, crew, stacks, statistics)
+                made = self._make_rest(measurement, crew, stacks, statistics, scale)
                 for _ in track(made, n - self._done, "images"):
                     pass
                 self._save(stacks, statistics)
@@ -250,6 +251,7 @@ class PartialStack:
         crew: Crew,
         stacks: list[StackFile],
         statistics: FloatArray,
+        scale: np.float32,
     ) -> Iterator[None]:
         """Make and write what is left, and yield for each image."""
         todo = self._order[self._done :]
@@ -259,9 +261,9 @@ class PartialStack:
             work = self._worker(int(source), measurement)
             for images, made in crew.map(work, todo[sources == source]):
                 for n, (pixels, clean, numbers) in zip(images.tolist(), made, strict=True):
-                    stacks[0].write(n, pixels)
+                    stacks[0].write(n, pixels * scale)
                     if self._options.clean:
-                        stacks[1].write(n, clean)
+                        stacks[1].write(n, clean * scale)
                     statistics[n] = numbers
                 self._done += len(images)
                 if time.monotonic() - saved > SECONDS_BETWEEN_STATES:
@@ -297,6 +299,28 @@ class PartialStack:
         if isinstance(statistics, np.memmap):
             statistics.flush()
         write_json(self._folder / STATE, {"request": self._request, "done": self._done})
+
+
+def image_scale(measurement: Measurement, noise: Noise, options: ParticleOptions) -> float:
+    """Give the number with which all images are multiplied.
+
+    Relion expects noise with a standard deviation of 1. One number for all images keeps their
+    grey values comparable.
+
+    Parameters
+    ----------
+    measurement : Measurement
+    noise : Noise
+        Of the images.
+    options : ParticleOptions
+
+    Returns
+    -------
+    float
+        1 for images without noise, and where `options` do not ask for it.
+    """
+    sigma = float(measurement.sigma[0] * np.sqrt(noise.kept))
+    return 1 / sigma if options.normalise and sigma > 0 else 1.0
 
 
 def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:

@@ -46,6 +46,7 @@ from apbc.simulate.particle_stack import (
     Measurement,
     PartialStack,
     differences,
+    image_scale,
     signal_moments,
 )
 from apbc.simulate.slices import SliceProjector
@@ -148,11 +149,14 @@ def simulate_particles(
         (options.optics.voltage, options.optics.cs, options.optics.amplitude_contrast),
     )
     names = [structure.name for structure in structures]
-    kept = Noise(camera.box, native, options.noise_color).kept
-    write_truth(out / TRUTH, particles, names, statistics[:, SIGMA] * np.sqrt(kept))
+    noise = Noise(camera.box, native, options.noise_color)
+    scale = image_scale(measurement, noise, options)
+    sigmas = statistics[:, SIGMA] * np.sqrt(noise.kept) * scale
+    write_truth(out / TRUTH, particles, names, sigmas)
     write_pickles(out, particles, camera.pixel_size, camera.box)
     stack.publish(out)
     summary = _summary(request, structures, particles, camera, native_camera, options)
+    summary["image_scale"] = scale
     summary["snr"] = _achieved(options, particles, camera, native_camera, measurement, statistics)
     write_json(out / SUMMARY, summary)
     stack.remove()

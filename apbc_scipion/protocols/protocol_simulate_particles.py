@@ -344,6 +344,15 @@ class ApbcProtSimulateParticles(SimulatedStructures, ApbcProtBase, EMProtocol):
             help="Power of the noise falls as 1 / frequency to this power: 0 for white noise, 1 "
             "for the noise of ice, or so; the ratio of signal to noise stays as asked for.",
         )
+        form.addParam(
+            "normalise",
+            params.BooleanParam,
+            default=True,
+            expertLevel=params.LEVEL_ADVANCED,
+            label="Normalise the images?",
+            help="Yes multiplies all images by one number, so that their noise has a standard "
+            "deviation of 1, as Relion wants it. No keeps the grey values of the structures.",
+        )
 
     def _defineErrorParams(self, form):
         form.addParam(
@@ -442,6 +451,8 @@ class ApbcProtSimulateParticles(SimulatedStructures, ApbcProtBase, EMProtocol):
         arguments += ["--seed", self.seed.get()]
         if self.sharedCentre and self.hasAtoms():
             arguments.append("--shared-centre")
+        if not self.normalise:
+            arguments.append("--no-normalise")
         if self.legacyShrink:
             arguments.append("--legacy-shrink")
         if self.clean:

@@ -224,7 +224,7 @@ def test_the_signal_to_noise_ratio_is_the_one_asked_for(folder, tmp_path, defini
 
 
 def test_cropping_to_half_the_box_raises_the_ratio_about_fourfold(folder, tmp_path):
-    options = {"images": 200, "snr": 0.1, "clean": True, "envelope_b": 400.0}
+    options = {"images": 200, "snr": 0.1, "clean": True, "envelope_b": 400.0, "normalise": False}
     whole = simulate(tmp_path / "whole", [folder / "molecule.mrc"], **options)
     half = simulate(tmp_path / "half", [folder / "molecule.mrc"], output_box=24, **options)
     assert half["snr"]["native"]["achieved"] == pytest.approx(0.1, rel=0.01)
@@ -237,13 +237,26 @@ def test_cropping_to_half_the_box_raises_the_ratio_about_fourfold(folder, tmp_pa
 
 
 def test_coloured_noise_has_its_spectrum_and_the_same_variance(folder, tmp_path):
-    summary = simulate(
-        tmp_path, [folder / "molecule.mrc"], 200, snr=0.1, clean=True, noise_color=1.0
-    )
+    options = {"snr": 0.1, "clean": True, "noise_color": 1.0, "normalise": False}
+    summary = simulate(tmp_path, [folder / "molecule.mrc"], 200, **options)
     noise = stack_of(tmp_path) - stack_of(tmp_path, "particles_clean.mrcs")
     assert noise.std() == pytest.approx(summary["snr"]["native"]["sigma"], rel=0.05)
     power = (np.abs(scipy.fft.fft2(noise)) ** 2).mean(axis=0)
     assert power[0, 4] / power[0, 16] == pytest.approx(4, rel=0.3)
+
+
+@pytest.mark.parametrize("box", [48, 24])
+def test_noise_has_a_deviation_of_one_as_relion_wants_it(folder, tmp_path, box):
+    options = {"snr": 0.1, "clean": True, "output_box": box}
+    summary = simulate(tmp_path / "one", [folder / "molecule.mrc"], **options)
+    raw = simulate(tmp_path / "raw", [folder / "molecule.mrc"], normalise=False, **options)
+    noise = stack_of(tmp_path / "one") - stack_of(tmp_path / "one", "particles_clean.mrcs")
+    assert noise.std() == pytest.approx(1, rel=0.01)
+    assert numbers(rows_of(tmp_path / "one"), "sigma") == pytest.approx(1)
+    scale = summary["image_scale"]
+    assert raw["image_scale"] == 1 and scale != 1
+    images = stack_of(tmp_path / "raw") * scale
+    assert stack_of(tmp_path / "one") == pytest.approx(images, abs=1e-4)
 
 
 def test_images_without_noise_are_the_clean_ones(folder, tmp_path):
@@ -380,6 +393,7 @@ def test_without_a_ctf_no_file_tells_of_one(folder, tmp_path):
 
 def test_contrast_varies_and_junk_is_no_particle(folder, tmp_path):
     options = {"contrast_variation": 0.3, "junk": 0.5, "clean": True, "ctf": False, "shift": 0.0}
+    options["normalise"] = False
     simulate(tmp_path, [folder / "molecule.mrc"], 200, **options)
     truth = rows_of(tmp_path)
     contrast = numbers(truth, "contrast")[:, 0]
