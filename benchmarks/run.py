@@ -317,6 +317,22 @@ def viewer(seeds: list[int]) -> dict[str, Any]:
     return json.loads(out.read_text())
 
 
+def truth(_: list[int]) -> dict[str, Any]:
+    """Simulator and metrics: what the scripts ``ground_truth_*.py`` print, and their seconds."""
+    figures: dict[str, Any] = {}
+    for script in sorted((REPOSITORY / "benchmarks").glob("ground_truth_*.py")):
+        logger.info("  %s", script.name)
+        start = time.monotonic()
+        done = subprocess.run([sys.executable, script], stdout=subprocess.PIPE, text=True)
+        if done.returncode:
+            sys.exit(f"{script} failed")
+        figures[script.stem] = {
+            "seconds": time.monotonic() - start,
+            "printed": done.stdout.splitlines(),
+        }
+    return figures
+
+
 SECTIONS: dict[str, Callable[[list[int]], dict[str, Any]]] = {
     "accuracy": accuracy,
     "picking": picking,
@@ -324,6 +340,7 @@ SECTIONS: dict[str, Callable[[list[int]], dict[str, Any]]] = {
     "reading": reading,
     "workflow": workflow,
     "viewer": viewer,
+    "truth": truth,
 }
 
 
