@@ -318,7 +318,7 @@ def viewer(seeds: list[int]) -> dict[str, Any]:
 
 
 def truth(_: list[int]) -> dict[str, Any]:
-    """Simulator and metrics: what the scripts ``ground_truth_*.py`` print, and their seconds."""
+    """Measure simulator and metrics: what ``ground_truth_*.py`` print, and their seconds."""
     figures: dict[str, Any] = {}
     for script in sorted((REPOSITORY / "benchmarks").glob("ground_truth_*.py")):
         logger.info("  %s", script.name)
