@@ -6,10 +6,6 @@ correlation. Coarsely, all rotations of a grid over SO(3) are tried with the
 lowest shells, and for each of them all shifts at once, by a Fourier transform of
 the product (and both hands, since the mirrored volume has the conjugate
 transform). The best of them are refined with more and more shells.
-
-Coefficients between those of the grid are interpolated linearly in the transform
-of the volume padded to twice its box and divided by the transform of the
-interpolation, a squared sinc.
 """
 
 from __future__ import annotations
@@ -19,19 +15,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 from scipy import fft
-from scipy.ndimage import affine_transform, gaussian_filter, map_coordinates
+from scipy.ndimage import affine_transform, gaussian_filter
 from scipy.optimize import minimize
 from scipy.spatial.transform import Rotation
 
 from apbc.geometry import even
 from apbc.preprocess.binning import fourier_resample_centred, workers
+from apbc.preprocess.fourier_volume import FourierVolume
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 FloatVolume = npt.NDArray[np.float32]
 ComplexArray = npt.NDArray[np.complexfloating]
 
-PADDING = 2
 SEARCH_BOX = 64
 """Volumes are searched with no more voxels along a side than this."""
 FINE_BOX = 128
@@ -271,8 +267,7 @@ class _Spectra:
 
     Attributes
     ----------
-    moving : ndarray of complex64, shape (padded, padded, padded // 2 + 1)
-        Of the padded volume, frequency 0 in the middle of the first two axes.
+    moving : FourierVolume
     reference : ndarray of complex64, shape (box, box, box // 2 + 1)
         Frequency 0 first.
     """
@@ -283,15 +278,7 @@ class _Spectra:
         small = [
             fourier_resample_centred(np.asarray(v, np.float32), box, 3) for v in (moving, reference)
         ]
-        padded = PADDING * box
-        correction = np.sinc((np.arange(box) - box // 2) / padded) ** -2
-        cube = np.zeros((padded, padded, padded), np.float32)
-        inner = slice(padded // 2 - box // 2, padded // 2 - box // 2 + box)
-        cube[inner, inner, inner] = small[0] * (
-            correction[:, None, None] * correction[:, None] * correction
-        )
-        half = fft.rfftn(fft.ifftshift(cube), workers=workers())
-        self.moving = np.ascontiguousarray(fft.fftshift(half, axes=(0, 1)))
+        self.moving = FourierVolume(small[0])
         self.reference = fft.rfftn(fft.ifftshift(small[1]), workers=workers())
 
 
@@ -347,15 +334,8 @@ class _Points:
         -------
         ndarray of complex64, shape (..., points)
         """
-        k = np.swapaxes(matrices, -1, -2) @ (PADDING * self.frequencies)
-        # The transform of a real volume at -k is the conjugate of that at k.
-        negative = k[..., 0, :] < 0
-        x, y, z = np.moveaxis(np.where(negative[..., None, :], -k, k), -2, 0)
-        middle = PADDING * self._spectra.box // 2
-        values: ComplexArray = map_coordinates(
-            self._spectra.moving, np.stack([z + middle, y + middle, x]), order=1, prefilter=False
-        )
-        return np.where(negative, np.conj(values), values)
+        k = np.swapaxes(matrices, -1, -2) @ self.frequencies
+        return self._spectra.moving.at(*np.moveaxis(k, -2, 0))
 
     def weigh(self, values: ComplexArray) -> ComplexArray:
         """Terms of the score, shape (..., points), of the moved volume's coefficients."""
