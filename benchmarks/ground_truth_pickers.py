@@ -26,7 +26,7 @@ PIXEL_SIZE = 1.5
 SEED = 3
 TRAINING_SHARE = 0.6
 # Standard deviations above which a LoG peak is a pick: Relion's default, and a stricter one.
-LOG_THRESHOLDS = (0.0, 2.0)
+LOG_THRESHOLDS = (0.0, 0.5)
 
 
 def pick_by_log(workflow, protMics, threshold):
@@ -95,8 +95,10 @@ def main():
     classes = run.classify(protTraining)["classes"]
     model = run.train(run.datasetFromClasses(classes))
     picks = run.pick(simulated, model)
+    # The report calls a picker by the label of its run.
     picks.setObjLabel("apbc")
-    project.saveProtocol(picks)
+    project.mapper.store(picks)
+    project.mapper.commit()
     compare = run.newProtocol(ApbcProtComparePickers, "LoG and apbc", particleDiameter=DIAMETER)
     for protocol in (picks, *(pick_by_log(run, simulated, t) for t in LOG_THRESHOLDS)):
         compare.inputCoordinates.append(Pointer(protocol, extended="outputCoordinates"))
