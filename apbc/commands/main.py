@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import io
 import logging
 import os
@@ -12,6 +11,7 @@ import time
 from collections.abc import Sequence
 
 from apbc import __version__
+from apbc.commands.verbs import add_verbs
 from apbc.errors import ApbcError
 
 VERBS = {
@@ -57,20 +57,7 @@ def build_parser(verb: str | None) -> argparse.ArgumentParser:
     """
     parser = argparse.ArgumentParser(prog="apbc", description=__doc__)
     parser.add_argument("--version", action="version", version=f"apbc {__version__}")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for name, summary in VERBS.items():
-        if name != verb:
-            verbs.add_parser(name, help=summary)
-            continue
-        module = importlib.import_module(f"apbc.commands.{name}")
-        sub = verbs.add_parser(
-            name,
-            help=summary,
-            description=module.__doc__,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        module.add_arguments(sub)
-        sub.set_defaults(run=module.run)
+    add_verbs(parser, "verb", VERBS, "apbc.commands.", [verb])
     return parser
 
 

@@ -7,8 +7,9 @@ puts several of them side by side.
 from __future__ import annotations
 
 import argparse
-import importlib
 from pathlib import Path
+
+from apbc.commands.verbs import add_verbs
 
 METRICS = {
     "fsc": "Fourier shell correlation of volumes with their ground truth",
@@ -88,17 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ----------
     parser : argparse.ArgumentParser
     """
-    metrics = parser.add_subparsers(dest="metric", metavar="METRIC", required=True)
-    for name, summary in METRICS.items():
-        module = importlib.import_module(f"apbc.commands.metrics_{name}")
-        sub = metrics.add_parser(
-            name,
-            help=summary,
-            description=module.__doc__,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        module.add_arguments(sub)
-        sub.set_defaults(run_metric=module.run)
+    add_verbs(parser, "metric", METRICS, "apbc.commands.metrics_", function="run_metric")
 
 
 def run(args: argparse.Namespace) -> int:

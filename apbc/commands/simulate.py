@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import importlib
+
+from apbc.commands.verbs import add_verbs
 
 KINDS = {
     "demo": "the demo's data set: micrographs, known particles, good and bad examples",
@@ -20,17 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ----------
     parser : argparse.ArgumentParser
     """
-    kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
-    for name, summary in KINDS.items():
-        module = importlib.import_module(f"apbc.commands.simulate_{name}")
-        sub = kinds.add_parser(
-            name,
-            help=summary,
-            description=module.__doc__,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        module.add_arguments(sub)
-        sub.set_defaults(simulate=module.run)
+    add_verbs(parser, "kind", KINDS, "apbc.commands.simulate_", function="simulate")
 
 
 def run(args: argparse.Namespace) -> int:
