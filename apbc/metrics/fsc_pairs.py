@@ -34,6 +34,7 @@ NOTHING_IN_COMMON = 0.12
 
 Unaligned maps of one molecule share their lowest shells only, 0.04 to 0.09 of the area."""
 GOOD, UNALIGNED, UNLIKE = "ok", "may not be aligned", "unlike its reference when aligned"
+EMPTY = "empty"
 BEYOND, NEVER = 0.0, float("inf")
 
 
@@ -322,7 +323,9 @@ def _measure(
         curve = _curve(transforms[0], truths[0], reference, comparison)
         cryobench = _curve(transforms[0], truths[0], reference, Comparison(rule="cryobench"))
         status = GOOD
-        if curve.auc_over_ceiling < NOTHING_IN_COMMON:
+        if not volume.data.any():
+            status = EMPTY
+        elif curve.auc_over_ceiling < NOTHING_IN_COMMON:
             status = UNLIKE if comparison.align else UNALIGNED
         yield Measurement(
             pair,
@@ -358,6 +361,7 @@ def _warn(measured: Sequence[Measurement]) -> None:
     for status, advice in (
         (UNALIGNED, "they may not be aligned with it; --align brings them onto it"),
         (UNLIKE, "aligning did not help; look whether the pairs are right"),
+        (EMPTY, "they are 0 everywhere, as the map of a class that lost all its images"),
     ):
         names = list(dict.fromkeys(str(m.pair.volume) for m in measured if m.status == status))
         if names:
@@ -394,7 +398,7 @@ def summarise(measured: Sequence[Measurement], kind: str) -> dict[str, float | N
         "volumes": len({m.pair.volume for m in measured}),
         "classes": len({m.pair.label for m in measured}),
         "auc_ceiling": curves[0].ceiling,
-        "perhaps_not_aligned": sum(m.status != GOOD for m in measured),
+        "perhaps_not_aligned": sum(m.status in (UNALIGNED, UNLIKE) for m in measured),
     }
     columns = {
         "auc": [c.auc for c in curves],

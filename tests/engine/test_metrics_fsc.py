@@ -262,6 +262,17 @@ def test_unaligned_volumes_are_told_and_aligned_on_request(tmp_path, caplog):
     assert fourier_shell_correlation(aligned.data, truth.data, 3.0).auc > 0.4
 
 
+def test_a_map_without_anything_is_told(ensemble, tmp_path, caplog):
+    """Relion writes such for a class that has lost all its images."""
+    write_volume(tmp_path / "lost.mrc", np.zeros((32, 32, 32)), 3.0)
+    words = ["metrics", "fsc", "--volumes", tmp_path / "lost.mrc"]
+    run_apbc([*words, "--references", ensemble / "truth_1.mrc", "--out", tmp_path / "out"])
+    (row,) = rows_of(tmp_path / "out" / "pairs.csv")
+    assert (row["status"], float(row["auc"])) == ("empty", 0)
+    assert "0 everywhere" in caplog.text and "--align" not in caplog.text
+    assert read_record(tmp_path / "out").figures["perhaps_not_aligned"] == 0
+
+
 def refused(words, capsys):
     assert main([str(word) for word in words]) == 1
     (line,) = [one for one in capsys.readouterr().err.splitlines() if "apbc: error" in one]
