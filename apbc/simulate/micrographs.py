@@ -567,7 +567,9 @@ def describe(
             "sha256": None if structure.file is None else file_digest(structure.file),
             "pixel_size": structure.pixel_size,
             "box_size": structure.box_size,
+            "symmetry": structure.symmetry,
             "weight": structure.weight,
+            **structure.made_from,
         }
         for structure in structures
     ]
@@ -664,7 +666,11 @@ def changes(key: str, before: Any, now: Any) -> list[str]:
     if isinstance(now, dict):
         return [c for k, v in now.items() for c in changes(f"{key}.{k}", old, v)]
     if short == "structures" and isinstance(old, list):
-        names = ("name", "sha256", "pixel_size", "box_size", "weight")
-        same = [[entry.get(n) for n in names] for entry in old]
-        return [] if same == [[e[n] for n in names] for e in now] else ["structures"]
+        # The path is not among them: a folder may have moved.
+        told = [{n: v for n, v in entry.items() if n != "file"} for entry in now]
+        same = len(old) == len(told) and all(
+            {name: entry.get(name) for name in new} == new
+            for entry, new in zip(old, told, strict=True)
+        )
+        return [] if same else ["structures"]
     return [] if old == now else [f"{key} was {old} and is {now}"]

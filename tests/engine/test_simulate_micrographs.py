@@ -272,6 +272,8 @@ def test_result_does_not_depend_on_threads_number_or_interruption(tmp_path, caps
     # Other parameters are refused by name, and another seed gives other images.
     simulate(second, *words, "--micrographs", 2, "--dose", 41, expect=1)
     assert "exposure.dose was 40.0 and is 41.0" in capsys.readouterr().err
+    simulate(second, *words, "--micrographs", 2, "--resolution", 40, expect=1)
+    assert "other parameters (structures)" in capsys.readouterr().err
     assert content(second) == whole
     simulate(tmp_path / "c", *words, "--micrographs", 1, "--seed", 5)
     assert content(tmp_path / "c")["truth/mic_0001.csv"] != whole["truth/mic_0001.csv"]
@@ -507,6 +509,8 @@ def test_maps_are_brought_to_the_pixels_of_the_micrograph(tmp_path):
         (["--overlap", 0.7, "--clusters", 0.7], "exceed 1"),
         (["--tilt", 85], "tilt"),
         (["--threads", -2], "threads"),
+        (["--threads", 0], "threads"),
+        (["--resolution", "nan"], "resolution must be above 0"),
         (["--micrographs", 0], "1 or more"),
         (["--seed", -1], "seed"),
     ],
@@ -532,6 +536,12 @@ def test_bad_coordinates(tmp_path, capsys, content, said):
     (tmp_path / "given" / "m.csv").write_text(content)
     simulate(tmp_path / "out", *COMMON, "--coordinates", tmp_path / "given", expect=1)
     assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_coordinates_that_are_not_there(tmp_path, capsys):
+    simulate(tmp_path / "out", *COMMON, "--coordinates", tmp_path / "nowhere", expect=1)
+    assert f"there is no file or folder {tmp_path / 'nowhere'}" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
