@@ -181,6 +181,8 @@ def _read_pickers(places: Mapping[str, Path], thresholds: list[str]) -> dict[str
             limits[name] = float(text)
         except ValueError as error:
             raise ApbcError(f"--threshold {name}={text} is no number; give a score") from error
+        if limits[name] != limits[name]:
+            raise ApbcError(f"--threshold {name}={text} is no number; give a score")
     pickers = {}
     for name, path in places.items():
         picks = read_coordinate_folder(path)

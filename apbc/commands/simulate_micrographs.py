@@ -33,7 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--out", type=Path, required=True, metavar="DIR", help="folder to make or to go on with")
     add("--micrographs", type=int, default=10, metavar="N", help="default 10")
-    add("--size", type=int, nargs=2, default=(4096, 4096), metavar=("ROWS", "COLS"))
+    add(
+        "--size",
+        type=int,
+        nargs=2,
+        default=(4096, 4096),
+        metavar=("ROWS", "COLS"),
+        help="pixels, default 4096 4096",
+    )
     add(
         "--pixel-size",
         type=float,
@@ -76,7 +83,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     group = parser.add_argument_group("microscope and camera")
     add = group.add_argument
-    add("--defocus", type=float, nargs=2, default=(8000.0, 25000.0), metavar=("MIN", "MAX"))
+    add(
+        "--defocus",
+        type=float,
+        nargs=2,
+        default=(8000.0, 25000.0),
+        metavar=("MIN", "MAX"),
+        help="underfocus in Å, default 8000 25000",
+    )
     add("--astigmatism", type=float, default=300.0, metavar="A", help="largest, default 300")
     add("--voltage", type=float, default=300.0, metavar="KV", help="default 300")
     add("--cs", type=float, default=2.7, metavar="MM", help="default 2.7")
@@ -193,7 +207,6 @@ def run(args: argparse.Namespace) -> int:
     given = None
     if args.coordinates is not None:
         given = read_given(args.coordinates, settings.shape, len(structures))
-    simulate_micrographs(
-        args.out, structures, settings, args.micrographs, given, args.threads or workers()
-    )
+    threads = workers() if args.threads is None else args.threads
+    simulate_micrographs(args.out, structures, settings, args.micrographs, given, threads)
     return 0

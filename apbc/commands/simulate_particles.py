@@ -158,7 +158,8 @@ def _add_image_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_ctf_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("CTF")
-    group.add_argument(
+    source = group.add_mutually_exclusive_group()
+    source.add_argument(
         "--ctf",
         type=Path,
         metavar="FILE",
@@ -171,7 +172,7 @@ def _add_ctf_arguments(parser: argparse.ArgumentParser) -> None:
         help="where the file has fewer CTFs than images, take some again with the defocus "
         "changed at random (300 Å)",
     )
-    group.add_argument("--no-ctf", action="store_true", help="no CTF at all")
+    source.add_argument("--no-ctf", action="store_true", help="no CTF at all")
     group.add_argument(
         "--defocus",
         nargs=2,

@@ -173,6 +173,8 @@ def read_truth_columns(path: str | Path) -> dict[str, dict[str, FloatArray]]:
 
 def _files_of(path: Path) -> dict[str, Path]:
     """Files of a coordinate set by the stem of their micrograph; one file is a set, too."""
+    if not path.exists():
+        raise ApbcError(f"there is no file or folder {path}; check the path")
     if not path.is_dir():
         return {path.stem: path}
     chosen: dict[str, Path] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ def read_mask(path: str | Path, like: Volume) -> FloatVolume:
         everywhere.
     """
     mask = read_volume(path, like.pixel_size)
-    check_same_grid([like, mask])
+    check_same_grid([like, replace(mask, name=f"the mask {path}")])
     lowest, highest = float(mask.data.min()), float(mask.data.max())
     if lowest < -1e-3 or highest > 1 + 1e-3:
         raise ApbcError(

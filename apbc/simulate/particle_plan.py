@@ -132,7 +132,7 @@ def check_options(options: ParticleOptions, native: int) -> None:
     ):
         value = getattr(options, name)
         if not 0 <= value < np.inf:
-            raise ApbcError(f"the {name.replace('_', ' ')} must not be below 0, as {value:g} is")
+            raise ApbcError(f"the {name.replace('_', ' ')} must be 0 or more, not {value:g}")
     if not np.isfinite(options.noise_color):
         raise ApbcError(f"the colour of the noise must be a number, not {options.noise_color}")
     if not 0 <= options.junk < 1 or round(options.junk * options.images) == options.images:
@@ -146,9 +146,12 @@ def check_options(options: ParticleOptions, native: int) -> None:
         raise ApbcError(
             f"the defocus must go from a smaller to a larger value, not {least:g} {most:g}"
         )
-    if not options.optics.astigmatism >= 0:
-        raise ApbcError("the astigmatism must not be below 0")
-    if not (options.optics.voltage > 0 and 0 <= options.optics.amplitude_contrast < 1):
+    if not 0 <= options.optics.astigmatism < np.inf:
+        raise ApbcError(f"the astigmatism must be 0 or more, not {options.optics.astigmatism:g}")
+    for name, value in (("Cs", options.optics.cs), ("phase shift", options.optics.phase_shift)):
+        if not np.isfinite(value):
+            raise ApbcError(f"the {name} must be a number, not {value:g}")
+    if not (0 < options.optics.voltage < np.inf and 0 <= options.optics.amplitude_contrast < 1):
         raise ApbcError("the voltage must be above 0, and the amplitude contrast from 0 to below 1")
     parse_views(options.views)
 

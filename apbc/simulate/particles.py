@@ -117,7 +117,7 @@ def simulate_particles(
     out = Path(out)
     native = structures[0].box_size
     check_options(options, native)
-    threads = threads or workers()
+    threads = workers() if threads is None else threads
     if threads < 1:
         raise ApbcError(f"the threads must be 1 or more, not {threads}")
     request = _request(structures, options)

@@ -186,7 +186,10 @@ def load_structures(
         + [molecule.diameter for molecule, _ in molecules.values()],
         needs_pixel_size=bool(spheres),
     )
-    resolution = resolution or DEFAULT_RESOLUTION * pixel_size
+    if resolution is None:
+        resolution = DEFAULT_RESOLUTION * pixel_size
+    elif not (np.isfinite(resolution) and resolution > 0):
+        raise ApbcError(f"the resolution must be above 0 Å, not {resolution:g}")
     if (spheres or molecules) and resolution < FINEST_RESOLUTION * pixel_size:
         raise ApbcError(
             f"a resolution of {resolution:g} Å needs pixels of {resolution / 2:g} Å or less and "
@@ -210,7 +213,7 @@ def load_structures(
         else:
             make = _of_map(file, pixel_size, as_potential=bool(spheres or molecules))
         if diameter is not None:
-            _check_fits(name, diameter, pixel_size, box_size)
+            _check_fits(name, diameter, pixel_size, box_size, "give a box of {} pixels")
             made_from["resolution"] = resolution
         structures.append(
             Structure(
@@ -315,19 +318,19 @@ def _of_map(path: Path, pixel_size: float, as_potential: bool) -> Callable[[], F
     def read() -> FloatVolume:
         volume = read_volume(path, pixel_size)
         diameter = _diameter(molecule_mask(volume), pixel_size)
-        _check_fits(str(path), diameter, pixel_size, volume.box_size)
+        _check_fits(str(path), diameter, pixel_size, volume.box_size, "pad it to {} voxels")
         return _as_potential(volume).data if as_potential else volume.data
 
     return read
 
 
-def _check_fits(name: str, diameter: float, pixel_size: float, box_size: int) -> None:
+def _check_fits(name: str, diameter: float, pixel_size: float, box_size: int, advice: str) -> None:
     if diameter <= box_size * pixel_size:
         return
     needed = _box_for(diameter, pixel_size)
     raise ApbcError(
         f"{name} is {diameter:.0f} Å across and its box {box_size * pixel_size:.0f} Å, so that "
-        f"turned views would be cut; give a box of {needed} pixels"
+        f"turned views would be cut; {advice.format(needed)}"
     )
 
 

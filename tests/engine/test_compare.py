@@ -468,6 +468,8 @@ def test_wrong_pickers_are_told(folder, tmp_path, capsys):
         ([str(folder / "even")], "is not NAME=PICKS"),
         ([f"a={folder / 'even'}", f"a={folder / 'hand'}"], "given twice"),
         ([f"a={tmp_path}"], "holds no coordinate files"),
+        ([f"a={tmp_path / 'none'}"], "no file or folder"),
+        ([f"a={folder / 'even'}", "--threshold", "a=nan"], "is no number"),
     ):
         assert main(["compare", *pickers, *map(str, words)]) == 1
         assert told in capsys.readouterr().err.splitlines()[-1]

@@ -476,11 +476,15 @@ def test_views_are_uniform_or_preferred():
         ({"images": 0}, "number of images must be 1 or more"),
         ({"output_box": 64}, "output box must be from 8 pixels to the 48"),
         ({"junk": 1.0}, "leaves no particles"),
-        ({"shift": -1.0}, "shift must not be below 0"),
+        ({"shift": -1.0}, "shift must be 0 or more, not -1"),
         ({"views": "top"}, "there are no views 'top'"),
         ({"views": "side:-2"}, "there are no views 'side:-2'"),
         ({"seed": -1}, "seed must be from 0"),
         ({"optics": Optics((3e4, 1e4))}, "from a smaller to a larger value"),
+        ({"optics": Optics(cs=float("nan"))}, "Cs must be a number, not nan"),
+        ({"optics": Optics(phase_shift=float("inf"))}, "phase shift must be a number, not inf"),
+        ({"optics": Optics(astigmatism=float("inf"))}, "astigmatism must be 0 or more, not inf"),
+        ({"threads": 0}, "threads must be 1 or more, not 0"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(folder, tmp_path, options, sentence):

@@ -200,13 +200,16 @@ def test_what_cannot_be_simulated_is_refused_in_one_sentence(tmp_path):
     with pytest.raises(ApbcError, match="one value everywhere"):
         _ = load_structures([small])[0].diameter
     write_volume(small, ball(16, 20) - ball(16, 5), 4.0)
-    with pytest.raises(ApbcError, match="turned views would be cut; give a box of"):
+    with pytest.raises(ApbcError, match="turned views would be cut; pad it to"):
         _ = load_structures([small])[0].volume
     protein = write_pdb(tmp_path / "p.pdb", 20)
     with pytest.raises(ApbcError, match="need a pixel size"):
         load_structures([protein])
     with pytest.raises(ApbcError, match=r"p is 1\d\d Å across and its box 64 Å.*give a box of"):
         load_structures([protein], (), 2.0, 32)
+    for resolution in (0.0, float("nan")):
+        with pytest.raises(ApbcError, match=f"resolution must be above 0 Å, not {resolution:g}"):
+            load_structures([protein], (), 2.0, 128, resolution)
     with pytest.raises(ApbcError, match=r"resolution of 3 Å needs pixels of 1\.5 Å"):
         load_structures([protein], (), 2.0, 128, 3.0)
     (tmp_path / "water.pdb").write_text(write_pdb(tmp_path / "w.pdb", 0).read_text())
