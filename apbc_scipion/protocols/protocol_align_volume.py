@@ -11,7 +11,12 @@ from pyworkflow.protocol.constants import STEPS_SERIAL
 from apbc_scipion import convert, truth_tables
 from apbc_scipion.constants import SCORE
 from apbc_scipion.protocols.protocol_base import ApbcProtBase, set_problem
-from apbc_scipion.protocols.protocol_metrics_base import MIRRORED, grid_problem, told
+from apbc_scipion.protocols.protocol_metrics_base import (
+    MIRRORED,
+    copies_of,
+    grid_problem,
+    told,
+)
 from apbc_scipion.truth_tables import TRUE_CLASS
 
 ALIGNED_FOLDER = "aligned"
@@ -75,14 +80,15 @@ class ApbcProtAlignVolume(ApbcProtBase, EMProtocol):
 
     # -------------------------- steps -----------------------------------------
     def _insertAllSteps(self):
+        form = self._formValues()
         for volume in self._volumes():
-            self._insertFunctionStep(self.alignStep, volume.getObjId(), needsGPU=False)
-        self._insertFunctionStep(self.createOutputStep, needsGPU=False)
+            self._insertFunctionStep(self.alignStep, volume.getObjId(), form, needsGPU=False)
+        self._insertFunctionStep(self.createOutputStep, form, needsGPU=False)
 
-    def alignStep(self, one):
+    def alignStep(self, one, form):
         """Let the engine align one volume."""
         volume = next(v for v in self._volumes() if v.getObjId() == one)
-        reference = self.reference.get()
+        reference = self._getReference()
         arguments = [
             "align",
             truth_tables.mrc_of(volume, self._getTmpPath("volumes"), "volume_%s" % one),
@@ -98,7 +104,7 @@ class ApbcProtAlignVolume(ApbcProtBase, EMProtocol):
             arguments += ["--no-mirror"]
         self._runEngine("metrics", arguments)
 
-    def createOutputStep(self):
+    def createOutputStep(self, form):
         """Register the aligned volumes."""
         given = self.inputVolumes.get()
         aligned = [self._readAligned(volume) for volume in self._volumes()]
@@ -107,7 +113,7 @@ class ApbcProtAlignVolume(ApbcProtBase, EMProtocol):
             output = {"outputVolume": aligned[0]}
         else:
             volumes = self._createSetOfVolumes()
-            volumes.setSamplingRate(self.reference.get().getSamplingRate())
+            volumes.setSamplingRate(self._getReference().getSamplingRate())
             for volume in aligned:
                 volumes.append(volume)
             output = {"outputVolumes": volumes}
@@ -117,9 +123,13 @@ class ApbcProtAlignVolume(ApbcProtBase, EMProtocol):
 
     # -------------------------- input ------------------------------------------
     def _volumes(self):
-        """Volumes to align; the same object again and again of a set."""
+        """Return copies of the volumes to align."""
         given = self.inputVolumes.get()
-        return [given] if isinstance(given, Volume) else given.iterItems()
+        return copies_of([given] if isinstance(given, Volume) else given.iterItems())
+
+    def _getReference(self):
+        """Return a copy of the reference, which may be of the set that is aligned."""
+        return self.reference.get().clone()
 
     def _getAlignedPath(self, one, extension):
         return self._getExtraPath(ALIGNED_FOLDER, "volume_%s%s" % (one, extension))
@@ -130,7 +140,7 @@ class ApbcProtAlignVolume(ApbcProtBase, EMProtocol):
         volume = Volume(self._getAlignedPath(given.getObjId(), ".mrc"))
         volume.setObjId(given.getObjId())
         volume.setObjLabel(given.getObjLabel())
-        volume.setSamplingRate(self.reference.get().getSamplingRate())
+        volume.setSamplingRate(self._getReference().getSamplingRate())
         setattr(volume, SCORE, Float(figures["score"]))
         setattr(volume, MIRRORED, Boolean(figures["mirrored"]))
         label = truth_tables.value_of(given, TRUE_CLASS)

@@ -3,6 +3,7 @@
 import os
 
 from pyworkflow.constants import BETA
+from pyworkflow.object import Pointer, PointerList
 from pyworkflow.protocol import params
 
 from apbc_scipion import convert, engine
@@ -10,6 +11,8 @@ from apbc_scipion.constants import MODEL_CARD
 
 # Scipion draws the fields of GPUs itself, with no place for a wizard; this line has one.
 GPU_WIZARD = "gpuWizard"
+# Fields that do not change what a run makes.
+OF_THE_RUN = ("runName", "runMode", "hostName")
 
 
 class ApbcProtBase:
@@ -48,6 +51,23 @@ class ApbcProtBase:
             "fills in _GPU IDs_ above.",
         )
 
+    def _formValues(self):
+        """Tell what the form says, but for what is of the run alone.
+
+        Continue runs a finished step again only if its arguments are others; a step that has these
+        among them follows the form.
+
+        Returns
+        -------
+        list of str
+        """
+        told = []
+        for name, value in self.iterDefinitionAttributes():
+            if name not in OF_THE_RUN:
+                values = value if isinstance(value, PointerList) else [value]
+                told += ["%s=%s" % (name, _value_told(one)) for one in values]
+        return told
+
     def _runEngine(self, verb, arguments, gpus=None):
         """Run one verb of the engine; `gpus` is None for a verb that computes on the CPU only."""
         engine.run(self, verb, arguments, gpus=gpus)
@@ -65,6 +85,13 @@ class ApbcProtBase:
 
     def _citations(self):
         return ["AutopickBC", "Keras2015", "TensorFlow2016"]
+
+
+def _value_told(value):
+    """Value of a field; of a pointer what it points to."""
+    if isinstance(value, Pointer):
+        return value.getUniqueId() if value.hasValue() else None
+    return value.get()
 
 
 def model_problem(model):

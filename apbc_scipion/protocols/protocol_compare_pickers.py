@@ -6,6 +6,7 @@ from pwem.protocols import EMProtocol
 from pyworkflow.object import Set
 from pyworkflow.protocol import params
 from pyworkflow.protocol.constants import STEPS_SERIAL
+from pyworkflow.utils import cleanPath
 
 from apbc_scipion import convert
 from apbc_scipion.constants import COMPARISON_FOLDER, COMPARISON_RECORD, MASK
@@ -85,12 +86,15 @@ class ApbcProtComparePickers(EMProtocol, ApbcProtScoreBase):
 
     # -------------------------- steps -----------------------------------------
     def _insertAllSteps(self):
-        self._insertFunctionStep(self.writeInputStep, needsGPU=False)
-        self._insertFunctionStep(self.compareStep, needsGPU=False)
-        self._insertFunctionStep(self.createOutputStep, needsGPU=False)
+        form = self._formValues()
+        self._insertFunctionStep(self.writeInputStep, form, needsGPU=False)
+        self._insertFunctionStep(self.compareStep, form, needsGPU=False)
+        self._insertFunctionStep(self.createOutputStep, form, needsGPU=False)
 
-    def writeInputStep(self):
+    def writeInputStep(self, form):
         """Write reference, picks and masks of the micrographs that are compared."""
+        for folder in (REFERENCE, PICKERS, MASKS):
+            cleanPath(self._getExtraPath(folder))
         reference = self.referenceCoordinates.get()
         micrographs = reference.getMicrographs()
         index = convert.MicrographIndex(micrographs)
@@ -136,7 +140,7 @@ class ApbcProtComparePickers(EMProtocol, ApbcProtScoreBase):
             )
         )
 
-    def compareStep(self):
+    def compareStep(self, form):
         """Let the engine match, count, and write the report."""
         micrographs = self.referenceCoordinates.get().getMicrographs()
         pickers = [
@@ -158,7 +162,7 @@ class ApbcProtComparePickers(EMProtocol, ApbcProtScoreBase):
             arguments += ["--masks", self._getExtraPath(MASKS)]
         self._runEngine("compare", arguments + self._edgeArguments(micrographs))
 
-    def createOutputStep(self):
+    def createOutputStep(self, form):
         """Register the comparison."""
         comparison = ApbcComparison(self._getComparisonFolder())
         comparison.fill(convert.read_json(self.getReportPath()))

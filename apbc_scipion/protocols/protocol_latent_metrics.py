@@ -4,6 +4,7 @@ from pwem.objects import SetOfClasses
 from pwem.protocols import EMProtocol
 from pyworkflow.protocol import params
 from pyworkflow.protocol.constants import STEPS_SERIAL
+from pyworkflow.utils import cleanPath
 
 from apbc_scipion import truth_tables
 from apbc_scipion.objects import ApbcMetrics
@@ -197,13 +198,15 @@ class ApbcProtLatentMetrics(ApbcProtMetricsBase, EMProtocol):
 
     # -------------------------- steps -----------------------------------------
     def _insertAllSteps(self):
-        self._insertFunctionStep(self.writeInputStep, needsGPU=False)
+        form = self._formValues()
+        self._insertFunctionStep(self.writeInputStep, form, needsGPU=False)
         for metric in self._chosen():
-            self._insertFunctionStep(self.measureStep, metric, needsGPU=False)
-        self._insertFunctionStep(self.createOutputStep, needsGPU=False)
+            self._insertFunctionStep(self.measureStep, metric, form, needsGPU=False)
+        self._insertFunctionStep(self.createOutputStep, form, needsGPU=False)
 
-    def writeInputStep(self):
+    def writeInputStep(self, form):
         """Write latents or clusters, and the truth."""
+        cleanPath(self.getMetricsPath())
         given = self.inputSet.get()
         key = truth_tables.image_name if self._byImage() else truth_tables.object_id
         if self._isClasses():
@@ -219,7 +222,7 @@ class ApbcProtLatentMetrics(ApbcProtMetricsBase, EMProtocol):
             )
         self._writeTruth(key)
 
-    def measureStep(self, metric):
+    def measureStep(self, metric, form):
         """Let the engine measure one thing."""
         latents, truth = self._getLatentsPath(), self._getTruthPath()
         arguments = ["--clusters", latents] if self._isClasses() else [latents]
@@ -240,7 +243,7 @@ class ApbcProtLatentMetrics(ApbcProtMetricsBase, EMProtocol):
             arguments += ["--subset"]
         self._measure(metric, arguments)
 
-    def createOutputStep(self):
+    def createOutputStep(self, form):
         """Register what was measured."""
         self._defineOutputs(**{OUTPUT_METRICS: self._defineMetrics(self._chosen())})
 

@@ -155,6 +155,20 @@ def told(value, form="%0.3f", missing="not defined"):
     return missing if value is None else form % value
 
 
+def copies_of(items):
+    """Items that stay as they are: a set gives one object again and again.
+
+    Parameters
+    ----------
+    items : iterable of EMObject
+
+    Returns
+    -------
+    list of EMObject
+    """
+    return [item.clone() for item in items]
+
+
 def grid_problem(one, other, told_one, told_other):
     """Tell in a sentence that volumes do not lie on one grid, or return None.
 

@@ -54,9 +54,9 @@ class ApbcProtMetricsReport(ApbcProtBase, EMProtocol):
 
     # -------------------------- steps -----------------------------------------
     def _insertAllSteps(self):
-        self._insertFunctionStep(self.reportStep, needsGPU=False)
+        self._insertFunctionStep(self.reportStep, self._formValues(), needsGPU=False)
 
-    def reportStep(self):
+    def reportStep(self, form):
         """Let the engine write the report, and tell the viewer of it."""
         self._runEngine("metrics", ["report", *self._folders(), "--out", self._getReportFolder()])
 

@@ -131,11 +131,12 @@ class ApbcProtPoseError(ApbcProtMetricsBase, EMProtocol):
 
     # -------------------------- steps -----------------------------------------
     def _insertAllSteps(self):
-        self._insertFunctionStep(self.writeInputStep, needsGPU=False)
-        self._insertFunctionStep(self.measureStep, needsGPU=False)
-        self._insertFunctionStep(self.createOutputStep, needsGPU=False)
+        form = self._formValues()
+        self._insertFunctionStep(self.writeInputStep, form, needsGPU=False)
+        self._insertFunctionStep(self.measureStep, form, needsGPU=False)
+        self._insertFunctionStep(self.createOutputStep, form, needsGPU=False)
 
-    def writeInputStep(self):
+    def writeInputStep(self, form):
         """Write both tables of poses."""
         given, source = self.inputParticles.get(), self._truthSet()
         key = truth_tables.image_name if self._byImage() else truth_tables.object_id
@@ -154,7 +155,7 @@ class ApbcProtPoseError(ApbcProtMetricsBase, EMProtocol):
             _rows(poses, labels),
         )
 
-    def measureStep(self):
+    def measureStep(self, form):
         """Let the engine measure."""
         arguments = [
             self._getPosesPath(),
@@ -177,7 +178,7 @@ class ApbcProtPoseError(ApbcProtMetricsBase, EMProtocol):
             arguments += ["--subset"]
         self._measure("pose", arguments)
 
-    def createOutputStep(self):
+    def createOutputStep(self, form):
         """Register the figures."""
         figures = {name: self.getFigure("pose", key) for name, key in FIGURES.items()}
         outputs = {name: Float(value) for name, value in figures.items() if value is not None}

@@ -483,8 +483,8 @@ class ApbcProtSimulateMicrographs(SimulatedStructures, ApbcProtBase, EMProtocol)
         ):
             arguments += [option, value.get()]
         arguments += ["--detector", self.getEnumText("detector"), "--dqe", self.dqe.get()]
-        if (self.mtf.get() or "").strip() and self.getEnumText("detector") != "perfect":
-            arguments += ["--mtf", self.mtf.get().strip()]
+        if self._getMtf():
+            arguments += ["--mtf", self._getMtf()]
         return [*arguments, "--defocus", self.defocusMin.get(), self.defocusMax.get()]
 
     def createOutputStep(self, request):
@@ -527,7 +527,7 @@ class ApbcProtSimulateMicrographs(SimulatedStructures, ApbcProtBase, EMProtocol)
             errors.append(
                 "The shares of overlapping and touching particles are more than 1 together."
             )
-        mtf = (self.mtf.get() or "").strip()
+        mtf = self._getMtf()
         if mtf and not os.path.isfile(mtf):
             errors.append("There is no file '%s' with the MTF." % mtf)
         for name, word in (("carbon", "carbon edges"), ("broken", "broken particles")):
@@ -574,6 +574,11 @@ class ApbcProtSimulateMicrographs(SimulatedStructures, ApbcProtBase, EMProtocol)
         ]
 
     # -------------------------- utilities ----------------------------------------
+    def _getMtf(self):
+        """File of the MTF; empty if there is none, or the detector needs none."""
+        isPerfect = self.getEnumText("detector") == "perfect"
+        return "" if isPerfect else (self.mtf.get() or "").strip()
+
     def _getPlaces(self):
         return self._getExtraPath("places")
 

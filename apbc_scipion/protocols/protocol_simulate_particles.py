@@ -464,7 +464,7 @@ class ApbcProtSimulateParticles(SimulatedStructures, ApbcProtBase, EMProtocol):
         if self.ctfSource == NO_CTF:
             return ["--no-ctf"]
         if self.ctfSource != PARAMETRIC:
-            path = self.ctfFile.get() if self.ctfSource == FILE else self._getCtfStar()
+            path = self._getCtfFile() if self.ctfSource == FILE else self._getCtfStar()
             return ["--ctf", path] + (["--ctf-replace"] if self.ctfReplace else [])
         return [
             "--defocus",
@@ -528,7 +528,7 @@ class ApbcProtSimulateParticles(SimulatedStructures, ApbcProtBase, EMProtocol):
     def _ctfProblems(self):
         """Tell what is wrong with CTFs that are given, a sentence each."""
         if self.ctfSource == FILE:
-            path = (self.ctfFile.get() or "").strip()
+            path = self._getCtfFile()
             if not os.path.isfile(path):
                 return ["There is no file of CTFs '%s'." % path if path else "Name a file of CTFs."]
             return []
@@ -536,7 +536,7 @@ class ApbcProtSimulateParticles(SimulatedStructures, ApbcProtBase, EMProtocol):
             return []
         items, name = self._ctfSet(), "CTFs" if self.ctfSource == CTFS else "particles"
         if items is None:
-            return ["Give the %s that the CTFs are drawn from." % name]
+            return ["Choose the set of %s that the CTFs are drawn from." % name]
         problem = set_problem(name, items)
         if problem:
             return [problem]
@@ -599,6 +599,9 @@ class ApbcProtSimulateParticles(SimulatedStructures, ApbcProtBase, EMProtocol):
         """Set that the CTFs are drawn from, or None."""
         pointer = self._ctfPointer()
         return pointer.get() if pointer is not None else None
+
+    def _getCtfFile(self):
+        return (self.ctfFile.get() or "").strip()
 
     def _getCtfStar(self):
         return self._getExtraPath("ctfs.star")

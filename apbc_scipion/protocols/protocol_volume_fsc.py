@@ -17,6 +17,7 @@ from apbc_scipion.protocols.protocol_metrics_base import (
     MIRRORED,
     OUTPUT_METRICS,
     ApbcProtMetricsBase,
+    copies_of,
     grid_problem,
     told,
 )
@@ -229,11 +230,12 @@ class ApbcProtVolumeFsc(ApbcProtMetricsBase, EMProtocol):
 
     # -------------------------- steps -----------------------------------------
     def _insertAllSteps(self):
-        self._insertFunctionStep(self.writeInputStep, needsGPU=False)
-        self._insertFunctionStep(self.compareStep, needsGPU=False)
-        self._insertFunctionStep(self.createOutputStep, needsGPU=False)
+        form = self._formValues()
+        self._insertFunctionStep(self.writeInputStep, form, needsGPU=False)
+        self._insertFunctionStep(self.compareStep, form, needsGPU=False)
+        self._insertFunctionStep(self.createOutputStep, form, needsGPU=False)
 
-    def writeInputStep(self):
+    def writeInputStep(self, form):
         """Pair the volumes with the truth, and write the table of pairs."""
         truth = self._readTruth()
         given = self.inputVolumes.get()
@@ -267,7 +269,7 @@ class ApbcProtVolumeFsc(ApbcProtMetricsBase, EMProtocol):
             ),
         )
 
-    def compareStep(self):
+    def compareStep(self, form):
         """Let the engine compare."""
         arguments = [
             self._getPairsPath(),
@@ -289,7 +291,7 @@ class ApbcProtVolumeFsc(ApbcProtMetricsBase, EMProtocol):
             arguments += ["--compat"]
         self._measure("fsc", arguments)
 
-    def createOutputStep(self):
+    def createOutputStep(self, form):
         """Register curves, figures and aligned volumes."""
         given = truth_tables.read_table(self._getPairsPath())
         found = truth_tables.read_table(self.getMetricsPath("fsc", "pairs.csv"))
@@ -376,7 +378,7 @@ class ApbcProtVolumeFsc(ApbcProtMetricsBase, EMProtocol):
         """Read the true volume of each class, in the order of the set."""
         given = self.truthVolumes.get()
         if isinstance(given, Volume):
-            return {_class_of(given, 1): given}
+            return {_class_of(given, 1): given.clone()}
         truth, twice = {}, []
         for volume in given.iterItems():
             label = _class_of(volume, volume.getObjId())
@@ -392,7 +394,7 @@ class ApbcProtVolumeFsc(ApbcProtMetricsBase, EMProtocol):
 
     def _pairVolumes(self, given, truth):
         """Pair volumes with classes of the truth."""
-        volumes = [given] if isinstance(given, Volume) else _copies(given)
+        volumes = copies_of([given] if isinstance(given, Volume) else given.iterItems())
         labels, images = self._labelsOf(volumes, truth)
         lost = [v.getObjId() for v, label in zip(volumes, labels) if label not in truth]
         if lost:
@@ -662,8 +664,3 @@ def _counted(pairs, kind):
 def _name_of(volume):
     """Name of a volume for people."""
     return volume.getObjLabel() or "volume %s" % (volume.getObjId() or 1)
-
-
-def _copies(items):
-    """Items of a set that stay as they are while the set goes on."""
-    return [item.clone() for item in items.iterItems()]

@@ -25,6 +25,7 @@ from pwem.objects import (
 from pwem.protocols import ProtImportParticles
 from pyworkflow import Config
 from pyworkflow.object import Float, Integer
+from pyworkflow.protocol import MODE_RESUME
 from pyworkflow.tests import BaseTest, setupTestProject
 from pyworkflow.viewer import DESKTOP_TKINTER
 from scipy.ndimage import affine_transform
@@ -434,6 +435,12 @@ class TestVolumes(MetricsTest):
         figures = self.figures(protocol, "fsc")
         self.assertLess(figures["auc_unaligned_median"], figures["auc_median"])
         self.assertIn("Where the true structures differ", "\n".join(protocol.summary()))
+        # Continue with another form measures again.
+        area = protocol.auc.get()
+        protocol.alignVolumes.set(False)
+        protocol.runMode.set(MODE_RESUME)
+        self.launchProtocol(protocol)
+        self.assertLess(protocol.auc.get(), area)
 
     def test_a_turned_and_mirrored_volume_is_recovered(self):
         protocol = self.newProtocol(ApbcProtAlignVolume)
@@ -447,6 +454,16 @@ class TestVolumes(MetricsTest):
             found = np.corrcoef(handle.data.ravel(), self.structures[0].ravel())[0, 1]
         self.assertGreater(found, 0.98)
         self.assertIn("mirrored", "\n".join(protocol.summary()))
+
+    def test_volumes_are_aligned_with_one_of_their_own_set(self):
+        protocol = self.newProtocol(ApbcProtAlignVolume, tryHand=False)
+        self.link(protocol, "inputVolumes", self.root, "outputVolumes")
+        self.link(protocol, "reference", self.root, "outputVolumes.2")
+        self.launchProtocol(protocol)
+        scores = {one.getObjId(): one._apbcScore.get() for one in protocol.outputVolumes}
+        self.assertEqual(list(scores), [1, 2])
+        self.assertGreater(scores[2], 0.99)
+        self.assertLess(scores[1], 0.9 * scores[2])
 
     def test_classes_go_with_the_structure_of_most_of_their_images(self):
         protocol = self.newFsc("outputClasses", kind=IMAGE)
