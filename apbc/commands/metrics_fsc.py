@@ -7,7 +7,8 @@ All must have one box and one pixel size (apbc downsample).
 
 conformation: one volume a structure; mean, deviation and median of the areas under
 the curves. image: one volume an image (or one that stands for weight of them); also
-the mean over all images, and over classes.
+the mean over all images, and over classes. With --images N only so many are measured, chosen
+by chance and not on a stride, which would fall in step with sorted images.
 
 DIR gets curves.csv (a column a pair), pairs.csv (a row a pair: area under the curve in
 cycles per pixel, and as a share of the largest there can be; resolution in Å where the
@@ -47,6 +48,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="conformation",
         help="what a volume stands for, default conformation",
     )
+    parser.add_argument(
+        "--images",
+        type=int,
+        metavar="N",
+        help="with --kind image: measure so many of the pairs, chosen by chance, of each class in "
+        "proportion; default all",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of --images, default 0")
     parser.add_argument("--mask", type=Path, metavar="FILE", help="multiplied with both volumes")
     parser.add_argument(
         "--local",
@@ -89,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
     # Here, so that the help of the command needs neither scipy nor Matplotlib.
     from apbc.metrics.fsc_pairs import (
         Comparison,
+        choose_pairs,
         curve_columns,
         measure_pairs,
         pair_columns,
@@ -101,6 +111,10 @@ def run(args: argparse.Namespace) -> int:
 
     if (args.mirror or args.keep_aligned) and not args.align:
         raise ApbcError("--mirror and --keep-aligned are for volumes that are aligned; add --align")
+    if args.images is not None and args.kind != "image":
+        raise ApbcError("--images chooses among volumes of images; add --kind image")
+    if args.seed < 0:
+        raise ApbcError(f"the seed must be 0 or more, not {args.seed}")
     if args.pairs is not None:
         if args.volumes or args.references:
             raise ApbcError("give a table of pairs, or --volumes and --references, not both")
@@ -109,6 +123,8 @@ def run(args: argparse.Namespace) -> int:
         pairs = pairs_by_order(args.volumes, args.references)
     else:
         raise ApbcError("nothing to compare: give a table of pairs, or --volumes and --references")
+    if args.images is not None:
+        pairs = choose_pairs(pairs, args.images, args.seed)
     comparison = Comparison(
         rule="cryobench" if args.compat else "nearest",
         mask=args.mask,
@@ -126,6 +142,8 @@ def run(args: argparse.Namespace) -> int:
     parameters = {
         "kind": args.kind,
         "pairs": args.pairs,
+        "images": args.images,
+        "seed": args.seed,
         "rule": comparison.rule,
         "mask": args.mask,
         "align": args.align,

@@ -17,7 +17,6 @@ BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 
 JUNK = 0  # the class of what is no particle
-POSE = ("rot", "tilt", "psi")
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,6 @@ from apbc.metrics.pictures import (
 
 FloatArray = npt.NDArray[np.float64]
 
-METHODS = ("umap", "pca")
 FEWEST_POINTS = 20
 TRUSTED_POINTS = 3000
 """Trustworthiness compares all pairs of at most so many points."""

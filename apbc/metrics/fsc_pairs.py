@@ -242,6 +242,45 @@ def stratified_choice(
     return np.sort(np.concatenate(chosen)).astype(np.int64)
 
 
+def choose_pairs(pairs: Sequence[Pair], count: int, seed: int = 0) -> list[Pair]:
+    """Choose pairs by chance, of each class in proportion to its number.
+
+    Parameters
+    ----------
+    pairs : sequence of Pair
+        One an image.
+    count : int
+        Pairs to choose; all of them when there are fewer.
+    seed : int, optional
+
+    Returns
+    -------
+    list of Pair
+        In their order. Together those of a class weigh what all of its pairs weighed, so that
+        means with weights stay those of all images.
+
+    Raises
+    ------
+    ApbcError
+        If `count` is not above 0.
+    """
+    if count < 1:
+        raise ApbcError(f"--images {count} leaves nothing to measure; give 1 or more")
+    chosen = [pairs[row] for row in stratified_choice([p.label for p in pairs], count, seed)]
+    before, after = _weight_of_classes(pairs), _weight_of_classes(chosen)
+    return [
+        replace(pair, weight=pair.weight * before[pair.label] / after[pair.label])
+        for pair in chosen
+    ]
+
+
+def _weight_of_classes(pairs: Sequence[Pair]) -> dict[str, float]:
+    weights: dict[str, float] = {}
+    for pair in pairs:
+        weights[pair.label] = weights.get(pair.label, 0.0) + pair.weight
+    return weights
+
+
 def measure_pairs(pairs: Sequence[Pair], comparison: Comparison) -> list[Measurement]:
     """Compare every volume with its reference.
 

@@ -16,7 +16,7 @@ from apbc.metrics.fsc import (
     fourier_shell_correlation,
     shell_correlation,
 )
-from apbc.metrics.fsc_pairs import pairs_by_order, read_pairs, stratified_choice
+from apbc.metrics.fsc_pairs import choose_pairs, pairs_by_order, read_pairs, stratified_choice
 from apbc.metrics.mask import difference_mask, soft_mask
 from apbc.metrics.record import read_record
 from conftest import run_apbc
@@ -231,6 +231,23 @@ def test_the_local_area_sees_a_blurred_domain_that_the_whole_hides(tmp_path):
     figures = read_record(tmp_path / "out").figures
     assert figures["auc_over_ceiling_mean"] > 0.9
     assert figures["auc_local_over_ceiling_mean"] < figures["auc_over_ceiling_mean"] - 0.1
+
+
+def test_some_images_stand_for_all(ensemble, tmp_path, capsys):
+    pairs = read_pairs(ensemble / "pairs.csv")
+    chosen = choose_pairs(pairs, 2, seed=3)
+    assert [pair.label for pair in chosen] == ["1", "2"]
+    # Class 1 has three images of weight 10, of which one is left.
+    assert [pair.weight for pair in chosen] == [30, 90]
+    assert choose_pairs(pairs, 9) == pairs
+    assert {choose_pairs(pairs, 2, seed)[0].image for seed in range(20)} == {"1", "2", "3"}
+    words = ["metrics", "fsc", ensemble / "pairs.csv", "--images", 2, "--out", tmp_path / "out"]
+    run_apbc([*words, "--kind", "image", "--seed", 3])
+    images = [row["image"] for row in rows_of(tmp_path / "out" / "pairs.csv")]
+    assert images == [pair.image for pair in chosen]
+    assert "add --kind image" in refused(words, capsys)
+    words[4] = 0
+    assert "--images 0 leaves nothing" in refused([*words, "--kind", "image"], capsys)
 
 
 def test_one_volume_is_measured_as_cryobench_does(ensemble, tmp_path):
