@@ -154,7 +154,7 @@ class ApbcProtAlignVolume(ApbcProtBase, EMProtocol):
         if given is None or reference is None:
             return []
         problem = None if isinstance(given, Volume) else set_problem("volumes", given)
-        problem = problem or grid_problem(given, reference, "volumes", "voxels of the reference")
+        problem = problem or grid_problem(given, reference, "volumes", "reference")
         return [problem] if problem else []
 
     def _warnings(self):

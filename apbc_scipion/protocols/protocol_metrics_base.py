@@ -182,20 +182,24 @@ def grid_problem(one, other, told_one, told_other):
     -------
     str or None
     """
+    names = (told_one, told_other)
     sizes = [item.getSamplingRate() for item in (one, other)]
     if None not in sizes and abs(sizes[0] - sizes[1]) > SAME_PIXEL_SIZE * sizes[1]:
-        return "The %s have %g Å per voxel and the %s %g: bring them to one pixel size and box." % (
-            told_one,
-            sizes[0],
-            told_other,
-            sizes[1],
+        return "The %s and the %s differ in pixel size, %g and %g Å: bring them to one." % (
+            *names,
+            *sizes,
         )
     boxes = [item.getDim() for item in (one, other)]
+    for name, box in zip(names, boxes):
+        if box is not None and len(set(box[:3])) > 1:
+            return "The box of the %s is %d x %d x %d voxels and must be cubic: pad or crop it." % (
+                name,
+                *box[:3],
+            )
     if None not in boxes and boxes[0][0] != boxes[1][0]:
-        return "The %s have a box of %d voxels and the %s one of %d: bring them to one box." % (
-            told_one,
+        return "The %s and the %s differ in box, %d and %d voxels: bring them to one." % (
+            *names,
             boxes[0][0],
-            told_other,
             boxes[1][0],
         )
     return None

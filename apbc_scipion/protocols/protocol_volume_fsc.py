@@ -548,7 +548,7 @@ class ApbcProtVolumeFsc(ApbcProtMetricsBase, EMProtocol):
             errors.append("Give the particles whose images the volumes were decoded for.")
         problem = grid_problem(given, truth, "volumes", "true volumes")
         if problem is None and mask is not None:
-            problem = grid_problem(mask, truth, "voxels of the mask", "true volumes")
+            problem = grid_problem(mask, truth, "mask", "true volumes")
         if problem:
             errors.append(problem)
         if self.localMask and (isinstance(truth, Volume) or truth.getSize() < 2):

@@ -525,8 +525,14 @@ class TestVolumes(MetricsTest):
     def test_other_grids_are_refused(self):
         small = self.root._createSetOfVolumes("small")
         self.fillVolumes(small, make_structures(box=24), name="small")
-        self.register(self.root, smallVolumes=small)
-        self.assertIn("a box of 24 voxels", "\n".join(self.newFsc("smallVolumes").validate()))
+        flat = self.root._createSetOfVolumes("flat")
+        self.fillVolumes(flat, [one[:, :, 4:] for one in self.structures], name="flat")
+        self.register(self.root, smallVolumes=small, flatVolumes=flat)
+        for output, words in (
+            ("smallVolumes", "differ in box, 24 and %d voxels" % BOX),
+            ("flatVolumes", "and must be cubic"),
+        ):
+            self.assertIn(words, "\n".join(self.newFsc(output).validate()))
 
 
 class TestLatentMetrics(MetricsTest):
