@@ -475,9 +475,11 @@ def _wrapped(name: str) -> str:
 
 
 def _told_apart(names: Sequence[str]) -> list[str]:
-    """Names without the beginning that all share, where that makes them shorter."""
+    """Names without the words at their beginning that all share, where these are long."""
     first, last = min(names), max(names)  # what these two share, all do
     shared = next((k for k, (a, b) in enumerate(zip(first, last)) if a != b), 0)
+    while shared and first[shared - 1].isalnum():
+        shared -= 1
     if shared < LONGEST_SHARED:
         return list(names)
     return ["…" + name[shared:] for name in names]

@@ -280,7 +280,7 @@ def draw_poses(path: Path, measured: MeasuredPoses, name: str) -> None:
     columns = 3 if shifted else 2
     axes = [figure.add_subplot(1, columns, place + 1) for place in range(columns)]
     angles, directions = measured.per_image("angle"), measured.per_image("direction")
-    edges = np.linspace(0, max(1.0, float(np.percentile(angles, 99.5))), 61)
+    edges = _edges(angles)
     for values, colour, label in (
         (angles, SERIES[0], "rotation"),
         (directions, SERIES[1], "viewing direction alone"),
@@ -299,14 +299,20 @@ def draw_poses(path: Path, measured: MeasuredPoses, name: str) -> None:
     _draw_classes(axes[1], measured)
     if shifted:
         shifts = measured.per_image("shift")
-        axes[2].hist(shifts, 60, color=SERIES[2], alpha=0.7)
+        edges = _edges(shifts)
+        axes[2].hist(np.minimum(shifts, edges[-1]), edges.tolist(), color=SERIES[2], alpha=0.7)
         style_axes(
             axes[2],
             f"Translation error: median {np.median(shifts):.2f} Å",
-            "Å",
+            "Å (the last bar holds the rest)",
             "images",
         )
     save_figure(figure, path)
+
+
+def _edges(errors: FloatArray) -> FloatArray:
+    """Edges of bars from 0 on, which nearly all errors lie within."""
+    return np.linspace(0, max(1.0, float(np.percentile(errors, 99.5))), 61)
 
 
 def _draw_classes(axes: Axes, measured: MeasuredPoses) -> None:
@@ -321,6 +327,7 @@ def _draw_classes(axes: Axes, measured: MeasuredPoses) -> None:
         boxprops={"facecolor": SERIES[5], "edgecolor": SERIES[0]},
         medianprops={"color": INK},
     )
+    axes.set_ylim(0, max(1.0, 1.05 * axes.get_ylim()[1]))
     mirrored = [measured.classes[name].frame.mirrored for name in shown]
     ticks = [f"{name}*" if flip else name for name, flip in zip(shown, mirrored, strict=True)]
     axes.set_xticks(range(len(shown)), ticks, rotation=90 if len(shown) > 12 else 0)

@@ -69,10 +69,12 @@ def _draw_pose(axes: Axes, group: Group, colours: dict[str, str]) -> None:
     for method, entry in group.entries.items():
         angles = np.sort(table_of(entry, "images.csv").numbers("angle_deg")[:, 0])
         share = np.arange(1, len(angles) + 1) / len(angles)
+        # All are within any larger angle: errors of 0 have a line, too.
+        angles, share = np.append(angles, max(180.0, angles[-1])), np.append(share, 1.0)
         axes.step(angles, share, where="post", color=colours[method], linewidth=2, label=method)
-        most = max(most, float(np.quantile(angles, 0.97)))
+        most = max(most, float(np.quantile(angles[:-1], 0.97)))
     axes.set_xlim(0, most)
-    axes.set_ylim(0, 1.02)
+    axes.set_ylim(0, 1.05)
     style_axes(axes, "Rotation error", "degrees", "share of images within")
 
 
