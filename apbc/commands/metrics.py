@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 from apbc.commands.verbs import add_verbs
+from apbc.errors import ApbcError
 
 METRICS = {
     "fsc": "Fourier shell correlation of volumes with their ground truth",
@@ -36,6 +37,24 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for tables and pictures"
     )
+
+
+def add_seed_argument(parser: argparse.ArgumentParser, of: str = "") -> None:
+    """Option ``--seed``.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    of : str, optional
+        What it is the seed of.
+    """
+    parser.add_argument("--seed", type=_seed, default=0, help=f"{of and f'of {of}, '}default 0")
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise ApbcError(f"--seed {text} is no seed; give a whole number of 0 or more")
+    return int(text)
 
 
 def add_latent_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,7 +98,7 @@ def add_truth_arguments(parser: argparse.ArgumentParser) -> None:
         help="columns in degrees that go round, such as a dihedral angle, as the truth",
     )
     parser.add_argument("--subset", action="store_true", help="images of the truth may be missing")
-    parser.add_argument("--seed", type=int, default=0, help="default 0")
+    add_seed_argument(parser)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

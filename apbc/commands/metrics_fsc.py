@@ -22,7 +22,7 @@ import logging
 import sys
 from pathlib import Path
 
-from apbc.commands.metrics import add_output_arguments
+from apbc.commands.metrics import add_output_arguments, add_seed_argument
 from apbc.errors import ApbcError
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --kind image: measure so many of the pairs, chosen by chance, of each class in "
         "proportion; default all",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of --images, default 0")
+    add_seed_argument(parser, "--images")
     parser.add_argument("--mask", type=Path, metavar="FILE", help="multiplied with both volumes")
     parser.add_argument(
         "--local",
@@ -113,8 +113,6 @@ def run(args: argparse.Namespace) -> int:
         raise ApbcError("--mirror and --keep-aligned are for volumes that are aligned; add --align")
     if args.images is not None and args.kind != "image":
         raise ApbcError("--images chooses among volumes of images; add --kind image")
-    if args.seed < 0:
-        raise ApbcError(f"the seed must be 0 or more, not {args.seed}")
     if args.pairs is not None:
         if args.volumes or args.references:
             raise ApbcError("give a table of pairs, or --volumes and --references, not both")

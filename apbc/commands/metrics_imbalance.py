@@ -66,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     from apbc.io.latents import read_latents
     from apbc.metrics.catalogue import tell_record
     from apbc.metrics.imbalance import (
+        FEWEST_POINTS,
         PICTURE,
         TABLE,
         draw_imbalance,
@@ -80,6 +81,11 @@ def run(args: argparse.Namespace) -> int:
 
     if args.k and min(args.k) < 1:
         raise ApbcError(f"--k {min(args.k)} is no size of a neighbourhood; give 1 or more")
+    if args.subset_size < FEWEST_POINTS:
+        raise ApbcError(
+            f"--subset-size {args.subset_size} is too few to compare neighbours; give "
+            f"{FEWEST_POINTS} or more"
+        )
     options = TruthOptions(tuple(args.columns), tuple(args.circular), args.subset)
     truth = match_truth(read_latents(args.latent), args.truth, options)
     spaces = {"truth": smeared(truth.points, args.seed), **_nuisances(args, truth)}

@@ -13,7 +13,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from apbc.commands.metrics import add_output_arguments
+from apbc.commands.metrics import add_output_arguments, add_seed_argument
 from apbc.errors import ApbcError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "simulation.json beside the file, else translations of pickles are left out",
     )
     parser.add_argument("--subset", action="store_true", help="PREDICTED may lack images of TRUE")
-    parser.add_argument("--seed", type=int, default=0, help="default 0")
+    add_seed_argument(parser)
     add_output_arguments(parser)
 
 

@@ -12,6 +12,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from apbc.commands.metrics import add_seed_argument
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``apbc metrics report``.
@@ -22,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """
     parser.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="folders of metrics")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap, default 0")
+    add_seed_argument(parser, "the bootstrap")
 
 
 def run(args: argparse.Namespace) -> int:

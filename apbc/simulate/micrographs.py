@@ -630,6 +630,8 @@ def check_request(out: Path, request: dict[str, Any]) -> None:
         if not (out / name).is_file():
             continue
         before = read_json(out / name)
+        if before.get("kind") == "particles":
+            raise ApbcError(f"{out} holds simulated particles; choose another folder")
         changed = [
             change for key, value in request.items() for change in changes(key, before, value)
         ]

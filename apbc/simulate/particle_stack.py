@@ -219,7 +219,7 @@ class PartialStack:
         differing = differences(found["request"], self._request)
         if differing and found["done"] and not restart:
             raise ApbcError(
-                f"{self._folder} holds an unfinished simulation with another {differing[0]}; "
+                f"{self._folder} holds an unfinished simulation that differs in {differing[0]}; "
                 "give --restart to throw it away, or another --out"
             )
         # Stacks that were finished may lie in their final place.

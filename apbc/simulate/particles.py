@@ -317,8 +317,8 @@ def _is_finished(out: Path, request: dict[str, Any], restart: bool) -> bool:
         return True
     if differing and not restart:
         raise ApbcError(
-            f"{out} holds a simulation with another {differing[0]}; give --restart to replace it, "
-            "or another --out"
+            f"{out} holds a simulation that differs in {differing[0]}; give --restart to replace "
+            "it, or another --out"
         )
     path.unlink()
     for structure in found.get("structures", []):

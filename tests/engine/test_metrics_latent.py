@@ -263,7 +263,7 @@ def test_neighbours_verb(study, capsys):
     assert read_table(out / "neighbours.csv").text("k") == ["5", "10"]
 
 
-def test_imbalance_verb(study, caplog):
+def test_imbalance_verb(study, caplog, capsys):
     folder, truth, latent = study
     out = folder / "out"
     words = ["metrics", "imbalance", latent, "--truth", truth, "--out", out]
@@ -276,6 +276,8 @@ def test_imbalance_verb(study, caplog):
     table = read_table(out / "imbalance.csv")
     assert set(table.text("to")) == {"latent", "truth", "pose", "ctf"}
     assert set(table.text("k")) == {"1", "3", "10", "30", "100"}
+    run_apbc([*words, "--subset-size", 19], expect=1)
+    assert "--subset-size 19 is too few" in capsys.readouterr().err
     run_apbc([*words, "--subset-size", 100, "--k", 3])
     figures = read_record(out).figures
     assert figures["truth_subsets"] == 3
@@ -406,6 +408,7 @@ def test_bad_input_is_told(study, capsys, verb):
     few = write_csv(folder / "few_truth.csv", ("id", "class"), [(i, i % 2 + 1) for i in range(9)])
     tiny = write_csv(folder / "tiny.csv", ("id", "z"), [(i, i) for i in range(9)])
     assert "9 " in fails(tiny, few)
+    assert "--seed -1 is no seed" in fails(latent, truth, "--seed", "-1")
 
 
 def test_parts_of_the_truth_are_measured_when_asked(study):

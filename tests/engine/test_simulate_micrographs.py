@@ -29,6 +29,7 @@ from apbc.simulate.field import Contamination, Crowd, Field, Particles, contamin
 from apbc.simulate.micrographs import (
     LEAST_SIDE,
     Settings,
+    check_request,
     draw,
     named_streams,
     simulate_micrographs,
@@ -548,6 +549,10 @@ def test_coordinates_that_are_not_there(tmp_path, capsys):
 def test_unknown_contamination_and_strange_folders(tmp_path):
     with pytest.raises(ApbcError, match="no contamination 'dust'"):
         contamination({"dust": 1.0})
+    (tmp_path / "stack").mkdir()
+    (tmp_path / "stack" / "simulation.json").write_text('{"kind": "particles"}')
+    with pytest.raises(ApbcError, match="holds simulated particles; choose another folder"):
+        check_request(tmp_path / "stack", {})
     (tmp_path / "out" / "micrographs").mkdir(parents=True)
     structures = load_structures((), ["globule"], PIXEL_SIZE)
     with pytest.raises(ApbcError, match="exists already"):

@@ -303,7 +303,9 @@ def test_a_run_that_was_cut_off_goes_on(folder, tmp_path, monkeypatch, caplog):
         with pytest.raises(KeyboardInterrupt):
             simulate(tmp_path / "cut", files, 60, clean=True, block=8)
     assert not (tmp_path / "cut" / "particles.mrcs").exists()
-    with pytest.raises(ApbcError, match="unfinished simulation with another snr; give --restart"):
+    with pytest.raises(
+        ApbcError, match="unfinished simulation that differs in snr; give --restart"
+    ):
         simulate(tmp_path / "cut", files, 60, clean=True, snr=0.5)
     caplog.set_level("INFO")
     simulate(tmp_path / "cut", files, 60, clean=True)
@@ -319,7 +321,7 @@ def test_a_finished_simulation_is_kept_and_another_is_refused(folder, tmp_path):
     before = (tmp_path / "particles.mrcs").stat().st_mtime_ns
     assert simulate(tmp_path, files, 10) == first
     assert (tmp_path / "particles.mrcs").stat().st_mtime_ns == before
-    with pytest.raises(ApbcError, match=r"holds a simulation with another seed; give --restart"):
+    with pytest.raises(ApbcError, match=r"holds a simulation that differs in seed; give --restart"):
         simulate(tmp_path, files, 10, seed=3)
     structures = load_structures([folder / "blob.mrc"])
     simulate_particles(tmp_path, structures, ParticleOptions(12), 1, restart=True)
