@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from apbc.metrics.pose_error import FloatArray
     from apbc.metrics.pose_table import Poses
 
+NO_SYMMETRY = "C1"
+SIMULATION = "simulation.json"
+
 logger = logging.getLogger(__name__)
 
 
@@ -47,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--symmetry",
-        default="C1",
+        default=NO_SYMMETRY,
         metavar="GROUP",
         help="point group of all structures, Relion's "
         "axes: C1 (default), Cn, Dn, T, O, I, I1 to I4",
@@ -103,6 +106,8 @@ def run(args: argparse.Namespace) -> int:
     poses, left_out = _matched(args)
     frames = args.frames or ("class" if args.labels else "common")
     symmetry = _symmetry_table(args.symmetry_table) if args.symmetry_table else args.symmetry
+    if symmetry == NO_SYMMETRY:
+        _warn_of_symmetry(args.true)
     measured = measure_poses(poses, frames, symmetry, not args.fixed_hand, args.seed)
     write_pose_tables(args.out, measured)
     draw_poses(args.out / PICTURE, measured, args.name)
@@ -207,12 +212,32 @@ def _symmetry_table(path: Path) -> dict[str, str]:
     return dict(zip(table.text("class"), table.text("symmetry"), strict=True))
 
 
+def _warn_of_symmetry(true: Path) -> None:
+    """Tell of symmetry that the simulator wrote beside the true poses and that is not heeded."""
+    from apbc.io.files import read_json
+
+    record = true.parent / SIMULATION
+    if not record.is_file():
+        return
+    structures = read_json(record).get("structures", [])
+    symmetric = [s for s in structures if s.get("symmetry", NO_SYMMETRY) != NO_SYMMETRY]
+    if symmetric:
+        logger.warning(
+            "%s tells that %s has the symmetry %s, and equivalent poses count as wrong; give "
+            "--symmetry-table %s",
+            record,
+            symmetric[0].get("name", "a structure"),
+            symmetric[0]["symmetry"],
+            record,
+        )
+
+
 def _box_length(*files: Path) -> float | None:
     """Side of the box in Å that the simulator wrote beside the first of these files."""
     from apbc.io.files import read_json
 
     for file in files:
-        record = file.parent / "simulation.json"
+        record = file.parent / SIMULATION
         if record.is_file():
             values = read_json(record)
             if {"box_size", "pixel_size"} <= values.keys():

@@ -32,6 +32,7 @@ CTF_TABLE_COLUMNS = (
     "amplitude_contrast",
     "phase_shift",
 )
+"""Å, Å, degrees, kV, mm, share, degrees."""
 PICKLES = (".pkl", ".pickle")
 
 logger = logging.getLogger(__name__)

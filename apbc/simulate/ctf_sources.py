@@ -11,21 +11,14 @@ import numpy.typing as npt
 from apbc.errors import ApbcError
 from apbc.io.cryodrgn import read_ctf_pickle
 from apbc.io.ctf import OF_MICROGRAPH, OF_OPTICS
+from apbc.io.poses import CTF_TABLE_COLUMNS
 from apbc.io.star import read_star
 from apbc.simulate.optics import Optics
 
 FloatArray = npt.NDArray[np.float64]
 
-COLUMNS = (
-    "defocus_u",
-    "defocus_v",
-    "defocus_angle",
-    "voltage",
-    "cs",
-    "amplitude_contrast",
-    "phase_shift",
-)
-"""Of every table of CTFs here: Å, Å, degrees, kV, mm, share, degrees."""
+COLUMNS = CTF_TABLE_COLUMNS
+"""Of every table of CTFs here."""
 
 FIRST_OF_PICKLE = 2
 """Column of cryoDRGN's table with which `COLUMNS` begin, after box and pixel size."""

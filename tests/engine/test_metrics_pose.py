@@ -256,7 +256,7 @@ def test_pickles_go_by_order(study):
     assert read_record(out).figures["shift_angstrom_median"] < 1e-4
 
 
-def test_symmetry_of_each_structure(study):
+def test_symmetry_of_each_structure(study, caplog):
     folder, truth, star = study
     table = write_csv(folder / "symmetry.csv", ("class", "symmetry"), [(1, "D2"), (2, "C1")])
     out = folder / "out"
@@ -270,6 +270,9 @@ def test_symmetry_of_each_structure(study):
     )
     run_apbc([*words, "--symmetry-table", folder / "simulation.json"])
     assert read_table(out / "classes.csv").text("symmetry") == ["D2", "C1"]
+    assert "equivalent poses" not in caplog.text
+    run_apbc(words)
+    assert "has the symmetry D2, and equivalent poses count as wrong" in caplog.text
     write_csv(table, ("class", "symmetry"), [(1, "D2")])
     run_apbc([*words, "--symmetry-table", table], expect=1)
 
