@@ -294,7 +294,7 @@ class TestParticles(SimulateTest):
             ({"builtin": NAMES, "builtinNames": " "}, "No built-in molecule is named."),
             ({"ctfSource": FILE}, "Name a file of CTFs."),
             ({"ctfSource": FILE, "ctfFile": "no.star"}, "There is no file of CTFs 'no.star'."),
-            ({"ctfSource": CTFS}, "Give the CTFs that the CTFs are drawn from."),
+            ({"ctfSource": CTFS}, "Choose the set of CTFs that the CTFs are drawn from."),
         ):
             with self.subTest(sentence):
                 protocol = self.particles(launch=False, **values)
