@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
     from apbc.metrics.catalogue import tell_record
     from apbc.metrics.imbalance import (
         FEWEST_POINTS,
+        MOST_POINTS,
         PICTURE,
         TABLE,
         draw_imbalance,
@@ -81,6 +82,11 @@ def run(args: argparse.Namespace) -> int:
 
     if args.k and min(args.k) < 1:
         raise ApbcError(f"--k {min(args.k)} is no size of a neighbourhood; give 1 or more")
+    if args.subset_size > MOST_POINTS:
+        raise ApbcError(
+            f"--subset-size {args.subset_size} needs too much memory (it grows with the square); "
+            f"give {MOST_POINTS} or less, all images are used in parts of that size"
+        )
     if args.subset_size < FEWEST_POINTS:
         raise ApbcError(
             f"--subset-size {args.subset_size} is too few to compare neighbours; give "

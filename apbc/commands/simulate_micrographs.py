@@ -61,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="maps and atomic models (mrc, map, cif, pdb), classes in their order",
     )
     add("--builtin", nargs="+", default=[], metavar="NAME", help="built-in molecules")
+    add("--builtin-seed", type=int, default=0, help="of the residues' places in them, default 0")
     add("--resolution", type=float, metavar="A", help="of atomic models, default 3 pixels")
     add("--weights", type=float, nargs="+", default=[], metavar="W", help="one a structure")
 
@@ -166,6 +167,7 @@ def run(args: argparse.Namespace) -> int:
         pixel_size=grid,
         resolution=args.resolution,
         weights=args.weights,
+        seed=args.builtin_seed,
     )
     amounts = dict.fromkeys(CONTAMINATION, 0.0) if args.clean else {}
     amounts |= {name: v for name in CONTAMINATION if (v := getattr(args, name)) is not None}

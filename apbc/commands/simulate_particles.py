@@ -48,6 +48,12 @@ def add_structure_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"built-in molecules, see above; default without --structures: {' '.join(DEFAULT)}",
     )
     group.add_argument(
+        "--builtin-seed",
+        type=int,
+        default=0,
+        help="of the places of residues in built-in molecules; default 0",
+    )
+    group.add_argument(
         "--weights",
         nargs="+",
         type=float,
@@ -308,6 +314,7 @@ def run(args: argparse.Namespace) -> int:
         args.weights,
         args.symmetry,
         args.shared_centre,
+        args.builtin_seed,
     )
     optics = Optics(
         tuple(args.defocus),

@@ -31,6 +31,8 @@ AVERAGED_TO = 30
 """Figures are means over neighbourhoods up to this size."""
 SUBSET = 2000
 FEWEST_POINTS = 20
+MOST_POINTS = 10_000
+"""Images in a part; memory grows with the square."""
 SMEAR = 0.01
 TABLE, PICTURE = "imbalance.csv", "imbalance.png"
 

@@ -158,6 +158,7 @@ def simulate_micrographs(
 
     request = describe(settings, structures, given)
     check_request(out, request)
+    check_number(out, names)
     projectors = Projectors(models)
     volumes = [f"volumes/{model.name}.mrc" for model in models]
     ctfs: list[Ctf] = []
@@ -644,6 +645,27 @@ def check_request(out: Path, request: dict[str, Any]) -> None:
     if (out / "micrographs").exists():
         raise ApbcError(
             f"{out / 'micrographs'} exists already and is of no simulation; choose another folder"
+        )
+
+
+def check_number(out: Path, names: Sequence[str]) -> None:
+    """Refuse a folder that holds finished micrographs beyond those asked for.
+
+    Parameters
+    ----------
+    out : Path
+    names : sequence of str
+        Of the micrographs.
+
+    Raises
+    ------
+    ApbcError
+    """
+    there = {path.stem for path in (out / "micrographs").glob("*.mrc")}
+    if there - set(names):
+        raise ApbcError(
+            f"{out} holds {len(there)} micrographs, {len(there - set(names))} more than are asked "
+            "for; ask for as many or more, or choose another folder"
         )
 
 

@@ -156,7 +156,8 @@ def simulate_particles(
     write_pickles(out, particles, camera.pixel_size, camera.box)
     stack.publish(out)
     summary = _summary(request, structures, particles, camera, native_camera, options)
-    summary["image_scale"] = scale
+    # Of a cropped box: the sums of the native volume have more voxels along the beam.
+    summary["image_scale"] = scale * native / camera.box
     summary["snr"] = _achieved(options, particles, camera, native_camera, measurement, statistics)
     write_json(out / SUMMARY, summary)
     stack.remove()

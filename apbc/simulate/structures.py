@@ -170,6 +170,8 @@ def load_structures(
     groups = _symmetries(symmetries, len(names))
 
     spheres = _spheres([path for path in paths if is_atoms_file(path)], shared_centre)
+    if seed < 0:
+        raise ApbcError(f"the seed of built-in molecules must be 0 or more, not {seed}")
     molecules = {name: builtin_molecule(name, seed) for name in builtin}
     maps = [path for path in paths if path not in spheres]
     for path in maps:

@@ -409,6 +409,8 @@ def test_bad_input_is_told(study, capsys, verb):
     tiny = write_csv(folder / "tiny.csv", ("id", "z"), [(i, i) for i in range(9)])
     assert "9 " in fails(tiny, few)
     assert "--seed -1 is no seed" in fails(latent, truth, "--seed", "-1")
+    if verb == "imbalance":
+        assert "needs too much memory" in fails(latent, truth, "--subset-size", 20_000)
 
 
 def test_parts_of_the_truth_are_measured_when_asked(study):

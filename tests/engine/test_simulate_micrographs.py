@@ -275,6 +275,12 @@ def test_result_does_not_depend_on_threads_number_or_interruption(tmp_path, caps
     assert "exposure.dose was 40.0 and is 41.0" in capsys.readouterr().err
     simulate(second, *words, "--micrographs", 2, "--resolution", 40, expect=1)
     assert "other parameters (structures)" in capsys.readouterr().err
+    simulate(second, *words, "--micrographs", 2, "--builtin-seed", 1, expect=1)
+    assert "other parameters (structures)" in capsys.readouterr().err
+    # Fewer would leave micrographs behind of which no file tells.
+    simulate(second, *words, "--micrographs", 1, expect=1)
+    assert "holds 2 micrographs, 1 more than are asked for" in capsys.readouterr().err
+    assert content(second) == whole
     assert content(second) == whole
     simulate(tmp_path / "c", *words, "--micrographs", 1, "--seed", 5)
     assert content(tmp_path / "c")["truth/mic_0001.csv"] != whole["truth/mic_0001.csv"]

@@ -253,9 +253,8 @@ def test_noise_has_a_deviation_of_one_as_relion_wants_it(folder, tmp_path, box):
     noise = stack_of(tmp_path / "one") - stack_of(tmp_path / "one", "particles_clean.mrcs")
     assert noise.std() == pytest.approx(1, rel=0.01)
     assert numbers(rows_of(tmp_path / "one"), "sigma") == pytest.approx(1)
-    scale = summary["image_scale"]
-    assert raw["image_scale"] == 1 and scale != 1
-    images = stack_of(tmp_path / "raw") * scale
+    assert raw["image_scale"] == pytest.approx(48 / box)
+    images = stack_of(tmp_path / "raw") * summary["image_scale"] / raw["image_scale"]
     assert stack_of(tmp_path / "one") == pytest.approx(images, abs=1e-4)
 
 
