@@ -17,6 +17,7 @@ from apbc_scipion.protocols.protocol_score_base import ApbcProtScoreBase
 
 PICKERS, REFERENCE, MASKS = "pickers", "reference", "masks"
 PAGE = "report.html"
+SAME_FRAME = 0.02  # sides of micrographs that differ by less than this share are the same
 
 
 class ApbcProtComparePickers(EMProtocol, ApbcProtScoreBase):
@@ -260,6 +261,12 @@ class ApbcProtComparePickers(EMProtocol, ApbcProtScoreBase):
                 for name, picks in self.getPickers()
                 if picks.getObjId() == reference.getObjId()
             ]
+            told += [
+                "The micrographs of '%s' measure %d x %d Å and those of the reference %d x %d: "
+                "only their names agree, perhaps." % (name, *_frame(picks), *_frame(reference))
+                for name, picks in self.getPickers()
+                if not _same_frame(picks, reference)
+            ]
         return told
 
     def _summary(self):
@@ -308,3 +315,16 @@ class ApbcProtComparePickers(EMProtocol, ApbcProtScoreBase):
 
     def _getPicksFolder(self, number):
         return self._getExtraPath(PICKERS, "%02d" % (number + 1))
+
+
+def _frame(coordinates):
+    """Width and height of the micrographs of coordinates, in Å; None where they are not known."""
+    micrographs = coordinates.getMicrographs()
+    size = micrographs.getDim() if micrographs is not None else None
+    return [side * micrographs.getSamplingRate() for side in size[:2]] if size else None
+
+
+def _same_frame(one, other):
+    """Tell whether micrographs are of one size, but for what binning cuts off."""
+    frames = _frame(one), _frame(other)
+    return None in frames or all(abs(a - b) <= SAME_FRAME * b for a, b in zip(*frames))

@@ -17,6 +17,7 @@ from apbc_scipion.protocols.protocol_base import (
     diameter_problem,
     read_json_or_none,
 )
+from apbc_scipion.validators import POSITIVE, at_least
 
 PARTICLES, COORDINATES, CLASSES = range(3)
 SMALLEST_CLASS = 20
@@ -142,7 +143,7 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
         form.addParam(
             "particleDiameter",
             params.FloatParam,
-            validators=[params.Positive],
+            validators=[POSITIVE],
             important=True,
             label="Particle diameter (Å)",
             help="Longest extent of the particle in Å (the diameter, not the radius, and not the "
@@ -184,7 +185,7 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
             "seed",
             params.IntParam,
             default=1,
-            validators=[params.GE(0, "must be 0 or more.")],
+            validators=[at_least(0)],
             expertLevel=params.LEVEL_ADVANCED,
             label="Seed",
             help="Any whole number from 0 on; it decides which micrographs go into which part. The "

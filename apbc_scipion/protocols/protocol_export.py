@@ -10,6 +10,7 @@ from pyworkflow.protocol.constants import STEPS_SERIAL
 
 from apbc_scipion import convert
 from apbc_scipion.protocols.protocol_base import ApbcProtBase, read_json_or_none, set_problem
+from apbc_scipion.validators import at_least
 
 SUFFIX = "apbc"
 # Parameter, the engine's word, and what the summary says of it.
@@ -92,7 +93,7 @@ class ApbcProtExport(EMProtocol, ApbcProtBase):
             "boxSize",
             params.IntParam,
             default=0,
-            validators=[params.GE(0)],
+            validators=[at_least(0)],
             condition="exportEman",
             label="Box size (px)",
             help="Side of the boxes in pixels of the exported micrographs, about 1.5 particle "

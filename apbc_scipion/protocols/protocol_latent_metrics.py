@@ -15,6 +15,7 @@ from apbc_scipion.protocols.protocol_metrics_base import (
     told,
 )
 from apbc_scipion.truth_tables import POSE_COLUMNS, TRUE_CLASS
+from apbc_scipion.validators import POSITIVE, at_least
 
 CLUSTER_FIGURES = ("ami", "ari", "accuracy", "purity")
 PICTURES = ("umap", "pca")
@@ -150,7 +151,7 @@ class ApbcProtLatentMetrics(ApbcProtMetricsBase, EMProtocol):
             default=5,
             condition="doNeighbours",
             expertLevel=params.LEVEL_ADVANCED,
-            validators=[params.Positive],
+            validators=[POSITIVE],
             label="Subsets for neighbours",
             help="Neighbours are counted in so many random parts of the images, whose spread is "
             "the error bar; 5 is usual. Each needs 20 images: take 1 for fewer than 100 images.",
@@ -187,7 +188,7 @@ class ApbcProtLatentMetrics(ApbcProtMetricsBase, EMProtocol):
             params.IntParam,
             default=0,
             expertLevel=params.LEVEL_ADVANCED,
-            validators=[params.GE(0)],
+            validators=[at_least(0)],
             label="Random seed",
             help="The same seed, 0 or above, gives the same subsets, clusters and picture again.",
         )

@@ -17,6 +17,7 @@ from apbc_scipion.protocols.protocol_base import (
     read_json_or_none,
     set_problem,
 )
+from apbc_scipion.validators import within
 
 PARALLEL_HELP = {
     "streamingWarning": "Picking follows micrographs, and CTFs if they are given, that are still "
@@ -93,7 +94,7 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
             "threshold",
             params.FloatParam,
             default=-1.0,
-            validators=[params.Range(-1, 1, "must lie between 0 and 1, or be -1.")],
+            validators=[within(-1, 1, "must lie between 0 and 1, or be -1.")],
             label="Threshold (0 to 1)",
             help="Candidates with a score below it are not exported. -1 takes the threshold "
             "on the model's card, which promises the best F1. 0.5 means that something is as "
@@ -116,7 +117,7 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
             params.FloatParam,
             default=0.0,
             expertLevel=params.LEVEL_ADVANCED,
-            validators=[params.Range(0, 1, "must lie between 0 and 1.")],
+            validators=[within(0, 1)],
             label="Tolerated share of failed micrographs (0 to 1)",
             help="The run fails at its end if a larger share of the micrographs failed. 0: any "
             "failure makes it fail; 0.05 lets one in twenty pass.",

@@ -7,6 +7,7 @@ from pyworkflow.protocol import params
 from apbc_scipion import convert
 from apbc_scipion.constants import MODEL_CARD
 from apbc_scipion.protocols.protocol_base import ApbcProtBase
+from apbc_scipion.validators import POSITIVE, at_least
 
 
 class ApbcProtScoreBase(ApbcProtBase):
@@ -17,7 +18,7 @@ class ApbcProtScoreBase(ApbcProtBase):
         form.addParam(
             "particleDiameter",
             params.FloatParam,
-            validators=[params.Positive],
+            validators=[POSITIVE],
             important=True,
             label="Particle diameter (Å)",
             help="Diameter of the particle in Å. A pick within half of it of a reference particle "
@@ -27,7 +28,7 @@ class ApbcProtScoreBase(ApbcProtBase):
             "edge",
             params.FloatParam,
             default=0.0,
-            validators=[params.GE(0)],
+            validators=[at_least(0)],
             label="Edge to leave out (Å)",
             help="Picks and reference particles nearer than this to the border of the "
             "micrograph do not count. Half a diameter is sensible, since apbc leaves out particles "

@@ -16,6 +16,7 @@ from apbc_scipion.protocols.protocol_base import (
     read_json_or_none,
     set_problem,
 )
+from apbc_scipion.validators import within
 
 STACKS, MICROGRAPHS = range(2)
 TRUE, FALSE = "outputParticlesTrue", "outputParticlesFalse"
@@ -101,7 +102,7 @@ class ApbcProtScreen(EMProtocol, ApbcProtBase):
             "threshold",
             params.FloatParam,
             default=-1.0,
-            validators=[params.Range(-1, 1, "must lie between 0 and 1, or be -1.")],
+            validators=[within(-1, 1, "must lie between 0 and 1, or be -1.")],
             label="Threshold (0 to 1)",
             help="Particles with at least this score are true. -1 takes the threshold "
             "on the model's card, which promises the best F1. 0.5 means that something is as "

@@ -3,11 +3,13 @@
 import os
 
 import numpy as np
+from pyworkflow.object import Float, Integer
 from pyworkflow.protocol import params
 from pyworkflow.utils import cleanPath
 
 from apbc_scipion import convert, simulation
 from apbc_scipion.protocols.protocol_base import read_json_or_none
+from apbc_scipion.validators import POSITIVE, within
 
 MOST_NAMED = 6  # structures in a summary
 TWO_STATES, HINGE, ANTIBODY, MIXTURE, NAMES = range(5)
@@ -57,7 +59,7 @@ class SimulatedStructures:
             "conformations",
             params.IntParam,
             default=10,
-            validators=[params.Range(2, 1000, "must lie between 2 and 1000.")],
+            validators=[within(2, 1000)],
             condition="builtin in (%d, %d) and not (inputStructures or hasStructures)"
             % (HINGE, ANTIBODY),
             label="Conformations",
@@ -100,7 +102,7 @@ class SimulatedStructures:
             "viewConcentration",
             params.FloatParam,
             default=10.0,
-            validators=[params.Positive],
+            validators=[POSITIVE],
             condition="views != 0",
             label="Concentration of the views",
             help="How strongly views are preferred: 1 is hardly, 10 clearly, 100 nearly only. It "
@@ -186,6 +188,15 @@ class SimulatedStructures:
         self._runEngine("simulate", [kind, *words])
 
     # -------------------------- information ------------------------------------
+    def _isFilled(self):
+        """Tell whether no number is missing of the fields that are shown; validators name it."""
+        return not any(
+            isinstance(value, (Integer, Float))
+            and value.get() is None
+            and self.evalParamCondition(name)
+            for name, value in self.iterDefinitionAttributes()
+        )
+
     def _structureProblems(self):
         """Tell what is wrong with structures and abundances, a sentence each."""
         if any(pointer.get() is None for pointer in self.inputStructures):

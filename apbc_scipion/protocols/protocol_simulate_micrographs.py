@@ -12,6 +12,7 @@ from apbc.geometry import box_size_for
 from apbc_scipion import simulation
 from apbc_scipion.protocols.protocol_base import ApbcProtBase, set_problem
 from apbc_scipion.protocols.protocol_simulate_base import SimulatedStructures
+from apbc_scipion.validators import POSITIVE, at_least, within
 
 MICROGRAPHS_OUT, CTF_OUT = "outputMicrographs", "outputCTF"
 COORDINATES_OUT, VOLUMES_OUT = "outputCoordinates", "outputVolumes"
@@ -111,7 +112,7 @@ class ApbcProtSimulateMicrographs(SimulatedStructures, ApbcProtBase, EMProtocol)
             "resolution",
             params.FloatParam,
             default=0.0,
-            validators=[params.GE(0)],
+            validators=[at_least(0)],
             condition="hasAtoms or not (inputStructures or hasStructures)",
             label="Resolution of the structures (Å)",
             help="Atoms and built-in molecules are blurred to this resolution, in Å; not below two "
@@ -129,7 +130,7 @@ class ApbcProtSimulateMicrographs(SimulatedStructures, ApbcProtBase, EMProtocol)
                 name,
                 params.FloatParam,
                 default=default,
-                validators=[params.GE(0)],
+                validators=[at_least(0)],
                 label=label,
                 help=text,
             )
@@ -154,7 +155,7 @@ class ApbcProtSimulateMicrographs(SimulatedStructures, ApbcProtBase, EMProtocol)
             "numberOfMicrographs",
             params.IntParam,
             default=10,
-            validators=[params.Positive],
+            validators=[POSITIVE],
             important=True,
             condition="inputCoordinates is None",
             label="Micrographs",
@@ -172,7 +173,7 @@ class ApbcProtSimulateMicrographs(SimulatedStructures, ApbcProtBase, EMProtocol)
                 name,
                 params.IntParam,
                 default=4096,
-                validators=[params.GE(64, "must be at least 64.")],
+                validators=[at_least(64)],
                 label=label,
                 help="Pixels of the micrographs along this side, 64 to 12,000.",
             )
@@ -180,7 +181,7 @@ class ApbcProtSimulateMicrographs(SimulatedStructures, ApbcProtBase, EMProtocol)
             "pixelSize",
             params.FloatParam,
             default=1.5,
-            validators=[params.Positive],
+            validators=[POSITIVE],
             important=True,
             condition="inputCoordinates is None",
             label="Pixel size (Å)",
@@ -191,7 +192,7 @@ class ApbcProtSimulateMicrographs(SimulatedStructures, ApbcProtBase, EMProtocol)
             "seed",
             params.IntParam,
             default=0,
-            validators=[params.GE(0)],
+            validators=[at_least(0)],
             label="Seed",
             help="Any whole number from 0 on; it starts every random choice. The same seed makes "
             "the same micrographs.",
@@ -213,7 +214,7 @@ class ApbcProtSimulateMicrographs(SimulatedStructures, ApbcProtBase, EMProtocol)
             "particlesPerMicrograph",
             params.IntParam,
             default=200,
-            validators=[params.GE(0)],
+            validators=[at_least(0)],
             condition="crowding == %d and %s" % (NUMBER, random),
             label="Particles in a micrograph",
             help="Number of particles in a micrograph without carbon, 0 to as many as fit side by "
@@ -223,7 +224,7 @@ class ApbcProtSimulateMicrographs(SimulatedStructures, ApbcProtBase, EMProtocol)
             "density",
             params.FloatParam,
             default=600.0,
-            validators=[params.GE(0)],
+            validators=[at_least(0)],
             condition="crowding == %d and %s" % (DENSITY, random),
             label="Particles per µm²",
             help="Number of particles per µm²; 100 is sparse and 2000 crowded for a molecule of "
@@ -248,7 +249,7 @@ class ApbcProtSimulateMicrographs(SimulatedStructures, ApbcProtBase, EMProtocol)
                 name,
                 params.FloatParam,
                 default=default,
-                validators=[params.Range(0, 1, "must lie between 0 and 1.")],
+                validators=[within(0, 1)],
                 condition=random,
                 label=label,
                 help=text,
@@ -258,7 +259,7 @@ class ApbcProtSimulateMicrographs(SimulatedStructures, ApbcProtBase, EMProtocol)
             "tilt",
             params.FloatParam,
             default=0.0,
-            validators=[params.Range(0, 79, "must lie between 0 and 79 degrees.")],
+            validators=[within(0, 79, "must lie between 0 and 79 degrees.")],
             expertLevel=params.LEVEL_ADVANCED,
             label="Tilt of the specimen (degrees)",
             help="0 to 79 degrees about a random axis: particles then differ in height, and so in "
@@ -268,7 +269,7 @@ class ApbcProtSimulateMicrographs(SimulatedStructures, ApbcProtBase, EMProtocol)
             "height",
             params.FloatParam,
             default=0.0,
-            validators=[params.GE(0)],
+            validators=[at_least(0)],
             expertLevel=params.LEVEL_ADVANCED,
             label="Spread of the height (Å)",
             help="Particles lie at random heights within this many Å in the ice, and their "
@@ -278,7 +279,7 @@ class ApbcProtSimulateMicrographs(SimulatedStructures, ApbcProtBase, EMProtocol)
             "particleContrast",
             params.FloatParam,
             default=0.8,
-            validators=[params.GE(0)],
+            validators=[at_least(0)],
             expertLevel=params.LEVEL_ADVANCED,
             label="Strength of the particles",
             help="Factor of the potential of the particles: 1 is what theory says, 0.8 what real "
@@ -299,7 +300,7 @@ class ApbcProtSimulateMicrographs(SimulatedStructures, ApbcProtBase, EMProtocol)
                 name,
                 params.FloatParam,
                 default=default,
-                validators=[params.GE(0)],
+                validators=[at_least(0)],
                 label=label,
                 help="Limit of the underfocus in Å; usual are 5,000 to 30,000.",
             )
@@ -384,7 +385,7 @@ class ApbcProtSimulateMicrographs(SimulatedStructures, ApbcProtBase, EMProtocol)
                 name,
                 params.FloatParam,
                 default=default,
-                validators=[params.GE(0)],
+                validators=[at_least(0)],
                 expertLevel=params.LEVEL_ADVANCED if expert else params.LEVEL_NORMAL,
                 label=label,
                 help=text,
@@ -404,7 +405,7 @@ class ApbcProtSimulateMicrographs(SimulatedStructures, ApbcProtBase, EMProtocol)
             "dqe",
             params.FloatParam,
             default=0.8,
-            validators=[params.Range(0.01, 1, "must lie between 0.01 and 1.")],
+            validators=[within(0.01, 1)],
             condition="detector != %d" % DETECTORS.index("perfect"),
             expertLevel=params.LEVEL_ADVANCED,
             label="DQE at frequency 0",
@@ -511,6 +512,8 @@ class ApbcProtSimulateMicrographs(SimulatedStructures, ApbcProtBase, EMProtocol)
 
     # -------------------------- information ------------------------------------
     def _validate(self):
+        if not self._isFilled():
+            return []
         errors = self._structureProblems()
         if self.defocusMin.get() > self.defocusMax.get():
             errors.append(

@@ -10,6 +10,7 @@ from pyworkflow.protocol.constants import STEPS_SERIAL
 from apbc_scipion import simulation
 from apbc_scipion.protocols.protocol_base import ApbcProtBase, set_problem
 from apbc_scipion.protocols.protocol_simulate_base import SimulatedStructures
+from apbc_scipion.validators import GIVEN, POSITIVE, at_least, within
 
 PARAMETRIC, CTFS, PARTICLES, FILE, NO_CTF = range(5)
 PARTICLES_OUT, CLEAN_OUT = "outputParticles", "outputCleanParticles"
@@ -76,7 +77,7 @@ class ApbcProtSimulateParticles(SimulatedStructures, ApbcProtBase, EMProtocol):
             "pixelSize",
             params.FloatParam,
             default=3.0,
-            validators=[params.Positive],
+            validators=[POSITIVE],
             condition="inputStructures or needsGrid",
             label="Pixel size (Å)",
             help="Å per pixel on which the molecules are projected, 1 to 4 or so. Cropping to a "
@@ -86,7 +87,7 @@ class ApbcProtSimulateParticles(SimulatedStructures, ApbcProtBase, EMProtocol):
             "boxSize",
             params.IntParam,
             default=0,
-            validators=[params.GE(0)],
+            validators=[at_least(0)],
             condition="inputStructures or needsGrid",
             label="Box size (px)",
             help="Pixels along a side of the box on which the molecules are projected, 16 to 512 "
@@ -97,7 +98,7 @@ class ApbcProtSimulateParticles(SimulatedStructures, ApbcProtBase, EMProtocol):
             "resolution",
             params.FloatParam,
             default=0.0,
-            validators=[params.GE(0)],
+            validators=[at_least(0)],
             condition="hasAtoms or not (inputStructures or hasStructures)",
             label="Resolution of the structures (Å)",
             help="Atoms and built-in molecules are blurred to this resolution, in Å; not below two "
@@ -127,7 +128,7 @@ class ApbcProtSimulateParticles(SimulatedStructures, ApbcProtBase, EMProtocol):
             "numberOfImages",
             params.IntParam,
             default=2000,
-            validators=[params.Positive],
+            validators=[POSITIVE],
             important=True,
             label="Images",
             help="Number of images in all, 1 to some millions. Disk: 4 bytes a pixel.",
@@ -136,7 +137,7 @@ class ApbcProtSimulateParticles(SimulatedStructures, ApbcProtBase, EMProtocol):
             "outputBox",
             params.IntParam,
             default=0,
-            validators=[params.GE(0)],
+            validators=[at_least(0)],
             label="Box size of the images (px)",
             help="Images are cropped in Fourier space to this box, which makes their pixels "
             "larger: CryoBench goes from 256 to 128. 0: as they were projected.",
@@ -145,7 +146,7 @@ class ApbcProtSimulateParticles(SimulatedStructures, ApbcProtBase, EMProtocol):
             "shift",
             params.FloatParam,
             default=10.0,
-            validators=[params.GE(0)],
+            validators=[at_least(0)],
             label="Largest shift (Å)",
             help="Particles lie up to this many Å from the centre of the box along x and along y, "
             "all shifts equally often. 0: centred.",
@@ -155,7 +156,7 @@ class ApbcProtSimulateParticles(SimulatedStructures, ApbcProtBase, EMProtocol):
             "seed",
             params.IntParam,
             default=0,
-            validators=[params.GE(0)],
+            validators=[at_least(0)],
             label="Seed",
             help="Any whole number from 0 on; it starts every random choice. The same seed makes "
             "the same images.",
@@ -248,7 +249,7 @@ class ApbcProtSimulateParticles(SimulatedStructures, ApbcProtBase, EMProtocol):
                 name,
                 params.FloatParam,
                 default=default,
-                validators=[params.Positive],
+                validators=[POSITIVE],
                 label=label,
                 help="Limit of the underfocus in Å; usual are 5,000 to 30,000.",
             )
@@ -256,7 +257,7 @@ class ApbcProtSimulateParticles(SimulatedStructures, ApbcProtBase, EMProtocol):
             "astigmatism",
             params.FloatParam,
             default=300.0,
-            validators=[params.GE(0)],
+            validators=[at_least(0)],
             condition=microscope,
             label="Largest astigmatism (Å)",
             help="Difference of the two defoci in Å, from 0 to this; its direction is random.",
@@ -286,7 +287,7 @@ class ApbcProtSimulateParticles(SimulatedStructures, ApbcProtBase, EMProtocol):
                 name,
                 params.FloatParam,
                 default=default,
-                validators=[params.GE(0)],
+                validators=[at_least(0)],
                 condition=microscope,
                 expertLevel=params.LEVEL_ADVANCED,
                 label=label,
@@ -296,7 +297,7 @@ class ApbcProtSimulateParticles(SimulatedStructures, ApbcProtBase, EMProtocol):
             "envelopeB",
             params.FloatParam,
             default=0.0,
-            validators=[params.GE(0)],
+            validators=[at_least(0)],
             label="B factor of the envelope (Å²)",
             help="Amplitudes fall as exp(-B/4 s²) with the spatial frequency s: 0 for none, 50 to "
             "200 for what movement and the microscope take away.",
@@ -307,6 +308,7 @@ class ApbcProtSimulateParticles(SimulatedStructures, ApbcProtBase, EMProtocol):
             "snr",
             params.FloatParam,
             default=0.05,
+            validators=[GIVEN],
             important=True,
             label="Signal-to-noise ratio",
             help="Variance of the signal over that of the noise, above 0, at the pixel size of "
@@ -338,7 +340,7 @@ class ApbcProtSimulateParticles(SimulatedStructures, ApbcProtBase, EMProtocol):
             "noiseColor",
             params.FloatParam,
             default=0.0,
-            validators=[params.Range(0, 4, "must lie between 0 and 4.")],
+            validators=[within(0, 4)],
             expertLevel=params.LEVEL_ADVANCED,
             label="Colour of the noise (0 to 4)",
             help="Power of the noise falls as 1 / frequency to this power: 0 for white noise, 1 "
@@ -359,7 +361,7 @@ class ApbcProtSimulateParticles(SimulatedStructures, ApbcProtBase, EMProtocol):
             "contrastVariation",
             params.FloatParam,
             default=0.0,
-            validators=[params.Range(0, 1, "must lie between 0 and 1.")],
+            validators=[within(0, 1)],
             label="Spread of the contrast",
             help="Standard deviation of the factor by which particles are stronger or weaker than "
             "the mean, 0 to 1; 0.2 is what ice of uneven thickness gives.",
@@ -388,7 +390,7 @@ class ApbcProtSimulateParticles(SimulatedStructures, ApbcProtBase, EMProtocol):
                 name,
                 params.FloatParam,
                 default=0.0,
-                validators=[params.GE(0)],
+                validators=[at_least(0)],
                 expertLevel=params.LEVEL_ADVANCED,
                 label=label,
                 help=text,
@@ -397,7 +399,7 @@ class ApbcProtSimulateParticles(SimulatedStructures, ApbcProtBase, EMProtocol):
             "junk",
             params.FloatParam,
             default=0.0,
-            validators=[params.Range(0, 1, "must lie between 0 and 1.")],
+            validators=[within(0, 1)],
             label="Share of junk (0 to 1)",
             help="Share of the images that show no whole particle: noise, broken particles, "
             "several at once, edges. Their class is 0. 0.3 is usual after picking.",
@@ -505,8 +507,10 @@ class ApbcProtSimulateParticles(SimulatedStructures, ApbcProtBase, EMProtocol):
 
     # -------------------------- information ------------------------------------
     def _validate(self):
+        if not self._isFilled():
+            return []
         errors = self._structureProblems()
-        if not self.snr.get() or not self.snr.get() > 0:
+        if not self.snr.get() > 0:
             errors.append(
                 "The signal-to-noise ratio must be above 0, not %s; for images without noise keep "
                 "the clean ones, too." % self.snr.get()

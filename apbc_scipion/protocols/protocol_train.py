@@ -18,6 +18,7 @@ from apbc_scipion.protocols.protocol_base import (
     read_json_or_none,
 )
 from apbc_scipion.protocols.protocol_import_model import folder_problem
+from apbc_scipion.validators import POSITIVE, at_least
 
 
 class outputs(Enum):
@@ -91,7 +92,7 @@ class ApbcProtTrain(EMProtocol, ApbcProtBase):
             "epochs",
             params.IntParam,
             default=0,
-            validators=[params.GE(0)],
+            validators=[at_least(0)],
             label="Epochs",
             help="Largest number of passes over the data; training stops before when the "
             "validation part no longer improves. 0 leaves it to the engine: 18 for _dense_, 50 for "
@@ -101,7 +102,7 @@ class ApbcProtTrain(EMProtocol, ApbcProtBase):
             "ensemble",
             params.IntParam,
             default=1,
-            validators=[params.Positive],
+            validators=[POSITIVE],
             label="Networks in the ensemble",
             help="Several networks that differ by their seed, whose scores are averaged: "
             "as many times slower, and on the benchmark two were no better than one. 1 to 5.",
@@ -119,7 +120,7 @@ class ApbcProtTrain(EMProtocol, ApbcProtBase):
             "seed",
             params.IntParam,
             default=1,
-            validators=[params.GE(0, "must be 0 or more.")],
+            validators=[at_least(0)],
             label="Seed",
             help="Any whole number from 0 on; it starts every random choice. Train with another to "
             "see how much the figures depend on chance.",
@@ -128,7 +129,7 @@ class ApbcProtTrain(EMProtocol, ApbcProtBase):
             "batchSize",
             params.IntParam,
             default=0,
-            validators=[params.GE(0)],
+            validators=[at_least(0)],
             expertLevel=params.LEVEL_ADVANCED,
             label="Batch size",
             help="Crops in one step of training; 0 leaves it to the engine (32). Usual are 8 to "
@@ -138,7 +139,7 @@ class ApbcProtTrain(EMProtocol, ApbcProtBase):
             "learningRate",
             params.FloatParam,
             default=0.0,
-            validators=[params.GE(0)],
+            validators=[at_least(0)],
             expertLevel=params.LEVEL_ADVANCED,
             label="Learning rate",
             help="Length of a step of training; 0 leaves it to the engine, which takes 0.002 for "

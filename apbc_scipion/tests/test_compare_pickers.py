@@ -268,6 +268,9 @@ class TestComparePickers(ProtocolTest):
         self.assertIn("smaller than 4 pixels", "\n".join(small.validate()))
         itself = self.newCompare(*self.pickers[:2], reference=self.pickers[0])
         self.assertIn("are the reference, too", "\n".join(itself.warnings()))
+        self.assertEqual(self.newCompare(*self.pickers[1:]).warnings(), [])
+        large = self.newCompare(self.pickers[0], self.makePicks("large", self.good, pixelSize=5.0))
+        self.assertIn("only their names agree", "\n".join(large.warnings()))
         stranger = self.makePicks(
             "stranger",
             {"of mic_00": [(50, 50)]},

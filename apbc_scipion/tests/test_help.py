@@ -64,6 +64,16 @@ class TestHelp(unittest.TestCase):
                     if key not in OF_SCIPION:
                         yield name, key, param
 
+    def test_a_field_of_a_number_that_was_emptied_is_told(self):
+        emptied = 0
+        for name, key, param in self.parameters():
+            if isinstance(param, (params.FloatParam, params.IntParam)):
+                for validator in param.validators:
+                    with self.subTest(name, parameter=key):
+                        self.assertEqual(len(validator(None)), 1)
+                        emptied += 1
+        self.assertGreater(emptied, 30)
+
     def test_protocols_conf_has_every_protocol_where_users_look(self):
         found = read_conf()
         self.assertEqual(set(found), set(self.classes))

@@ -285,6 +285,7 @@ class TestParticles(SimulateTest):
 
     def test_wrong_values_are_told(self):
         for values, sentence in (
+            ({"pixelSize": None}, "must be above 0"),
             ({"snr": 0.0}, "The signal-to-noise ratio must be above 0, not 0.0"),
             ({"defocusMin": 3e4}, "The least defocus (30000 Å) is above the largest (25000 Å)."),
             ({"weights": "1"}, "There are 1 abundances for 2 structures"),
@@ -298,7 +299,7 @@ class TestParticles(SimulateTest):
         ):
             with self.subTest(sentence):
                 protocol = self.particles(launch=False, **values)
-                self.assertIn(sentence, " ".join(protocol._validate()))
+                self.assertIn(sentence, " ".join(protocol.validate()))
 
     def test_structures_that_cannot_be_used_are_named(self):
         volumes = []
@@ -522,7 +523,7 @@ class TestMicrographs(SimulateTest):
         ):
             with self.subTest(sentence):
                 protocol = self.micrographs(launch=False, **values)
-                self.assertIn(sentence, " ".join(protocol._validate()))
+                self.assertIn(sentence, " ".join(protocol.validate()))
         told = self.launchRed(
             self.micrographs(launch=False, crowding=1, particlesPerMicrograph=2000)
         )
