@@ -53,14 +53,16 @@ def draw_comparison(groups: Sequence[Group], methods: Sequence[str]) -> bytes:
 
 
 def _draw_fsc(axes: Axes, group: Group, colours: dict[str, str]) -> None:
+    lowest = 0.0
     for method, entry in group.entries.items():
         table = table_of(entry, "curves.csv")
         names = list(table.columns)
         values = table.numbers(*names)
         mean = values[:, 1:].mean(axis=1)
         axes.plot(values[:, 0], mean, color=colours[method], linewidth=2, label=method)
+        lowest = min(lowest, float(mean.min()))
     axes.axhline(0.5, color=PALE, linewidth=1, linestyle=":")
-    axes.set_ylim(-0.03, 1.03)
+    axes.set_ylim(lowest - 0.03, 1.03)
     style_axes(axes, f"FSC, mean over {group.variant or 'pair'}s", "frequency (1/Å)", "FSC")
 
 
