@@ -172,18 +172,20 @@ class SimulatedStructures:
         options : list of str
             But for structures, threads and folder.
         adds : tuple of str
-            Options, of one value, with which the engine adds to what is there.
+            Options of a number, with which the engine adds to what is there if it has grown.
         """
         words = [str(word) for word in self._structureArguments()] + options
-        request = list(words)
+        request, numbers = list(words), []
         for option in adds:
             if option in request:
                 place = request.index(option)
+                numbers.append(int(request[place + 1]))
                 del request[place : place + 2]
         told = self._getExtraPath("request.json")
-        if read_json_or_none(told) != request:
+        known = read_json_or_none(told)
+        if known is None or known[0] != request or known[1] > numbers:
             cleanPath(self._getSimulationPath())
-            convert.write_json(told, request)
+        convert.write_json(told, [request, numbers])
         words += ["--threads", self.numberOfThreads.get(), "--out", self._getSimulationPath()]
         self._runEngine("simulate", [kind, *words])
 

@@ -503,6 +503,10 @@ class TestMicrographs(SimulateTest):
         self.launchProtocol(run)
         self.assertEqual(run.outputMicrographs.getSize(), 2)
         self.assertEqual(os.stat(first).st_mtime_ns, before)
+        run.numberOfMicrographs.set(1)
+        self.launchProtocol(run)
+        self.assertEqual(run.outputMicrographs.getSize(), 1)
+        self.assertEqual(len(os.listdir(os.path.join(run._getSimulationPath(), "masks"))), 1)
 
     def test_ctfs_for_particles(self):
         run = self.particles(launch=False, numberOfImages=8, ctfSource=CTFS, ctfReplace=True)
