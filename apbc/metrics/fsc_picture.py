@@ -73,14 +73,7 @@ def _curves(axes: Axes, measured: Sequence[Measurement], name: str) -> None:
     lowest = min(float(np.min(curves)) for curves in (values, unaligned or values))
     axes.set_ylim(min(-0.05, lowest - 0.02), 1.02)
     style_axes(axes, f"{name}: FSC with the truth", "frequency (1/Å)", "FSC")
-    # Between the thresholds on the left there is no curve, as a rule.
-    axes.legend(
-        loc="lower left",
-        bbox_to_anchor=(0.12, 0.22),
-        fontsize=9,
-        facecolor="white",
-        edgecolor="none",
-    )
+    axes.legend(loc="best", fontsize=9, facecolor="white", edgecolor="none")
 
 
 def _areas(axes: Axes, measured: Sequence[Measurement]) -> None:
@@ -101,6 +94,8 @@ def _areas(axes: Axes, measured: Sequence[Measurement]) -> None:
         )
     rng = np.random.default_rng(0)
     size = 4 if len(areas) <= MOST_CURVES else 2
+    if max(map(len, groups)) == 1:
+        size = 8  # a dot alone must be seen
     for place, group in zip(places, groups, strict=True):
         aside = rng.uniform(-0.18, 0.18, len(group)) if len(group) > 1 else 0.0
         axes.plot(place + aside, group, "o", color=SERIES[0], markersize=size, alpha=0.6)

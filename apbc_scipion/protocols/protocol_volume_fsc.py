@@ -26,12 +26,12 @@ from apbc_scipion.truth_tables import TRUE_CLASS
 CONFORMATION, IMAGE = range(2)
 KINDS = ("conformation", "image")
 VOLUMES_TABLE = "volumes.csv"
-AREA = "area"
-# Heading for people, the engine's, and whether it is an area, which is told as a share.
+AREA, RESOLUTION = "area", "resolution"
+# Heading for people, the engine's, and what it is: areas are told as shares.
 VOLUME_COLUMNS = (
     ("area (share of largest)", "auc", AREA),
-    ("resolution at 0.5 (Å)", "res_0.5", None),
-    ("resolution at 0.143 (Å)", "res_0.143", None),
+    ("resolution at 0.5 (Å)", "res_0.5", RESOLUTION),
+    ("resolution at 0.143 (Å)", "res_0.143", RESOLUTION),
     ("area where structures differ", "auc_local", AREA),
     ("area before alignment", "auc_unaligned", AREA),
     ("mirrored", "mirrored", None),
@@ -356,8 +356,12 @@ class ApbcProtVolumeFsc(ApbcProtMetricsBase, EMProtocol):
         for row, pair in zip(given, found):
             cells = [row["label"], row["class"]]
             for _, key, unit in columns:
-                share = unit == AREA and pair[key] != ""
-                cells.append("%0.4f" % (float(pair[key]) / ceiling) if share else pair[key])
+                text = pair[key]
+                if text and unit == AREA:
+                    text = "%0.4f" % (float(text) / ceiling)
+                elif text and unit == RESOLUTION:
+                    text = "%0.2f" % float(text)
+                cells.append(text)
             rows.append(cells)
         headings = [heading for heading, _, _ in columns]
         truth_tables.write_table(
