@@ -6,12 +6,14 @@ from pwem.protocols import EMProtocol
 from pyworkflow.protocol import params
 from pyworkflow.protocol.constants import STEPS_SERIAL
 
-from apbc_scipion import convert
+from apbc_scipion import convert, truth_tables
 from apbc_scipion.constants import METRICS_RECORD, METRICS_REPORT
 from apbc_scipion.protocols.protocol_base import ApbcProtBase
 
 REPORT_FOLDER = "report"
-FILES = ("report.html", "report.csv", "leaderboard.json")
+LEADERBOARD = "leaderboard.json"
+FILES = ("report.html", "report.csv", LEADERBOARD)
+HEADLINES = "main_figures.csv"
 
 
 class ApbcProtMetricsReport(ApbcProtBase, EMProtocol):
@@ -57,8 +59,21 @@ class ApbcProtMetricsReport(ApbcProtBase, EMProtocol):
         self._insertFunctionStep(self.reportStep, self._formValues(), needsGPU=False)
 
     def reportStep(self, form):
-        """Let the engine write the report, and tell the viewer of it."""
+        """Let the engine write the report, and a table of what counts most for the viewer."""
         self._runEngine("metrics", ["report", *self._folders(), "--out", self._getReportFolder()])
+        methods = convert.read_json(self._getReportFolder(LEADERBOARD))["methods"]
+        truth_tables.write_table(
+            self._getReportFolder(HEADLINES),
+            ("figure", "unit", "better", *methods),
+            (
+                [one["label"], one["unit"], one["better"]]
+                + ["%0.3f" % value if value is not None else "" for value in self._valuesOf(one)]
+                for one in self._headlines()
+            ),
+        )
+        record = convert.read_json(self.getReportPath())
+        record["tables"].insert(0, HEADLINES)
+        convert.write_json(self.getReportPath(), record)
 
     # -------------------------- input ------------------------------------------
     def _metrics(self):
@@ -68,6 +83,20 @@ class ApbcProtMetricsReport(ApbcProtBase, EMProtocol):
     def _folders(self):
         """Folders with a record each."""
         return [folder for metrics in self._metrics() for folder in metrics.getFolders()]
+
+    def _headlines(self):
+        """Figures of the report that count most, as the engine's leaderboard has them."""
+        board = convert.read_json(self._getReportFolder(LEADERBOARD))
+        return [
+            dict(figure, methods=board["methods"])
+            for metric in board["metrics"]
+            for figure in metric["figures"].values()
+            if figure["headline"]
+        ]
+
+    def _valuesOf(self, figure):
+        """Values of a figure, None for methods that have none."""
+        return [figure["values"].get(method) for method in figure["methods"]]
 
     def _getReportFolder(self, *names):
         return self._getExtraPath(REPORT_FOLDER, *names)
@@ -110,9 +139,15 @@ class ApbcProtMetricsReport(ApbcProtBase, EMProtocol):
         if not os.path.exists(self._getReportFolder(FILES[0])):
             return ["There is no report yet."]
         methods = sorted({metrics.getMethod() for metrics in self._metrics()})
-        return ["*%d methods*: %s" % (len(methods), ", ".join(methods))] + [
-            self.getFileTag(self._getReportFolder(name)) for name in FILES
-        ]
+        lines = ["*%d methods*: %s" % (len(methods), ", ".join(methods))]
+        for one in self._headlines():
+            known = [
+                "%s %0.3f%s" % (method, value, one["unit"] and " " + one["unit"])
+                for method, value in zip(one["methods"], self._valuesOf(one))
+                if value is not None
+            ]
+            lines.append("%s: %s" % (one["label"], ", ".join(known) or "not defined"))
+        return lines + [self.getFileTag(self._getReportFolder(name)) for name in FILES]
 
     def _methods(self):
         return []

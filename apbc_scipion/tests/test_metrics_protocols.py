@@ -599,7 +599,9 @@ class TestLatentMetrics(MetricsTest):
         score = next(one for one in found["metrics"] if one["metric"] == "neighbours")
         self.assertEqual(score["figures"]["score"]["ranking"], ["good", "poor"])
         self.assertIn("good, poor", "\n".join(report.summary()))
+        self.assertIn("good 1.000", "\n".join(report.summary()))
         window = self.checkWindow(report, ("Comparison",))
+        self.assertEqual(window.grid.header, ["figure", "unit", "better", "good", "poor"])
         with mock.patch("webbrowser.open", return_value=True) as opened:
             window.openPage()
         self.assertTrue(opened.call_args[0][0].endswith("report/report.html"))

@@ -18,7 +18,11 @@ from pyworkflow.tests import setupTestProject
 
 from apbc.commands.main import build_parser
 from apbc_scipion import convert, headless, simulation
-from apbc_scipion.protocols import ApbcProtSimulateMicrographs, ApbcProtSimulateParticles
+from apbc_scipion.protocols import (
+    ApbcProtEvaluate,
+    ApbcProtSimulateMicrographs,
+    ApbcProtSimulateParticles,
+)
 from apbc_scipion.protocols.protocol_simulate_base import ANTIBODY, HINGE, MIXTURE, NAMES
 from apbc_scipion.protocols.protocol_simulate_particles import CTFS, FILE, NO_CTF, PARTICLES
 from apbc_scipion.tests import common
@@ -477,6 +481,60 @@ class TestMicrographs(SimulateTest):
         weight = np.clip(mean - mean[~inside].mean(), 0, None) * inside
         centre = (weight * x).sum() / weight.sum(), (weight * y).sum() / weight.sum()
         self.assertLess(np.hypot(*centre), 2.0)
+
+    def test_relion_finds_and_classifies_the_particles(self):
+        need_relion()
+        from relion.protocols import (
+            ProtRelionAutopickLoG,
+            ProtRelionClassify2D,
+            ProtRelionExtractParticles,
+        )
+
+        log = self.newProtocol(
+            ProtRelionAutopickLoG,
+            boxSize=64,
+            minDiameter=130,
+            maxDiameter=200,
+            threshold=0.5,
+            streamingBatchSize=0,
+            numberOfMpi=1,
+            numberOfThreads=1,
+        )
+        self.link(log, "inputMicrographs", self.simulated, "outputMicrographs")
+        self.launchProtocol(log)
+        score = self.newProtocol(ApbcProtEvaluate, particleDiameter=175.0, edge=90.0)
+        self.link(score, "inputCoordinates", log, "outputCoordinates")
+        self.link(score, "referenceCoordinates", self.simulated, "outputCoordinates")
+        self.launchProtocol(score)
+        self.assertGreater(score.recall.get(), 0.7)
+        self.assertGreater(score.f1.get(), 0.4)
+        extract = self.newProtocol(
+            ProtRelionExtractParticles,
+            boxSize=64,
+            doRescale=True,
+            rescaledSize=32,
+            doInvert=True,
+            doNormalize=True,
+            saveFloat16=False,
+            numberOfMpi=1,
+        )
+        self.link(extract, "inputCoordinates", log, "outputCoordinates")
+        self.launchProtocol(extract)
+        classify = self.newProtocol(
+            ProtRelionClassify2D,
+            numberOfClasses=2,
+            maskDiameterA=220,
+            numberOfIterations=3,
+            useGradientAlg=False,
+            doGpu=False,
+            doCTF=False,
+            numberOfMpi=1,
+            numberOfThreads=2,
+        )
+        self.link(classify, "inputParticles", extract, "outputParticles")
+        self.launchProtocol(classify)
+        sizes = [item.getSize() for item in classify.outputClasses.iterItems()]
+        self.assertEqual(sum(sizes), extract.outputParticles.getSize())
 
     def test_particles_lie_where_coordinates_say(self):
         again = self.micrographs(launch=False, seed=9)
