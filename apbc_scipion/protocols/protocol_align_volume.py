@@ -21,6 +21,7 @@ from apbc_scipion.truth_tables import TRUE_CLASS
 
 ALIGNED_FOLDER = "aligned"
 UNDECIDED = 0.02  # scores of both hands that differ by less than this say nothing
+LOW = 0.6  # scores of right places are above, unless there is much noise
 
 
 class ApbcProtAlignVolume(ApbcProtBase, EMProtocol):
@@ -39,9 +40,11 @@ class ApbcProtAlignVolume(ApbcProtBase, EMProtocol):
     correlation after all resolutions were given the same weight; 1 is perfect) and whether it was
     mirrored (__apbcMirrored_). The summary tells both, for both hands.
 
-    *If the result is poor.* Scores of both hands that are nearly the same say that the volumes have
-    no hand at their resolution, or have nothing in common. Noise round the structure hurts: mask
-    the volumes first. To see how much of the reference is there, take _FSC with ground truth_.
+    *If the result is poor.* A score below about 0.6 says that the volumes are of two structures, or
+    noisy; two states of a molecule may come to lie the wrong way round. Scores of both hands that
+    are nearly the same say that the volumes have no hand at their resolution, or have nothing in
+    common. Noise round the structure hurts: mask the volumes first. To see how much of the
+    reference is there, take _FSC with ground truth_.
     """
 
     _label = "align volume with hand"
@@ -181,6 +184,11 @@ class ApbcProtAlignVolume(ApbcProtBase, EMProtocol):
                     ", *mirrored*" if figures["mirrored"] else "",
                 )
             )
+            if figures["score"] < LOW:
+                lines.append(
+                    "This score is low: the structures differ, or there is much noise; look at "
+                    "both volumes before you trust rotation and hand."
+                )
             if other is not None and figures["score"] - other < UNDECIDED:
                 lines.append("Both hands fit as well: the volumes do not tell the hand.")
         return lines
