@@ -161,8 +161,16 @@ def align_volume(moving: npt.NDArray, reference: npt.NDArray, mirror: bool = Tru
     # With more room round the particle interpolation is more exact.
     wide = min(box, even(ROOM * side))
     starts = [replace(hand[0], shift=hand[0].shift * side / wide) for hand in hands]
-    poses = _refine_where_they_agree(spectra_of(wide, FINE_BOX), starts)
+    # Volumes may lie on one another already: of two states of a molecule, shells of equal power
+    # can favour a pose that brings other details together.
+    starts.append(_Pose(np.eye(3), (moving_centre - reference_centre) / wide, -np.inf))
+    spectra = spectra_of(wide, FINE_BOX)
+    *poses, here = _refine_where_they_agree(spectra, starts)
+    points = _Points(spectra, spectra.last_shell, LAST_POINTS)
     best, *others = sorted(poses, key=_by_score)
+    if points.correlation(here) > points.correlation(best):
+        others = [pose for pose in poses if np.linalg.det(pose.matrix) < 0]
+        best = here
     mirrored = bool(np.linalg.det(best.matrix) < 0)
     return Alignment(
         best.matrix @ MIRROR if mirrored else best.matrix,
@@ -313,7 +321,7 @@ class _Points:
         self.frequencies = np.stack([axis.ravel()[chosen] for axis in (x, y, z)])
         self.shell = np.rint(np.sqrt(length2.ravel()[chosen])).astype(int)
         x, y, z = self.frequencies
-        reference = spectra.reference[z, y, x]
+        self._reference = reference = spectra.reference[z, y, x]
         self.count = np.bincount(self.shell, minlength=shells + 1)
         power = np.bincount(self.shell, np.abs(reference) ** 2)
         power *= np.bincount(self.shell, np.abs(self.sample(np.eye(3))) ** 2)
@@ -341,6 +349,12 @@ class _Points:
         """Terms of the score, shape (..., points), of the moved volume's coefficients."""
         terms: ComplexArray = self._weighted * values
         return terms
+
+    def correlation(self, pose: _Pose) -> float:
+        """Plain correlation of the volumes at a pose, all coefficients as strong as they are."""
+        moved = self.sample(pose.matrix) * self._phases(pose.shift)
+        product = float(np.vdot(self._reference, moved).real)
+        return product / float(np.linalg.norm(self._reference) * np.linalg.norm(moved))
 
     def shell_correlation(self, pose: _Pose) -> FloatArray:
         """Fourier shell correlation at a pose, shape (shells + 1,); for weights of 1."""

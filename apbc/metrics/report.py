@@ -238,7 +238,8 @@ def _leaders(group: Group, key: str) -> dict[str, Any]:
         "better": meaning.better,
         "headline": meaning.headline,
         "values": values,
-        "ranking": ranking if meaning.better else [],
+        # Without a value a method may be better than all: a curve that never falls.
+        "ranking": ranking if meaning.better and len(known) == len(values) else [],
     }
 
 

@@ -9,6 +9,7 @@ from apbc.commands.main import main
 from apbc.io.volumes import read_volume, write_volume
 from apbc.metrics.align import Alignment, align_volume, apply_alignment, rotation_grid
 from apbc.metrics.fsc import fourier_shell_correlation
+from apbc.simulate.structures import load_structures
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -110,3 +111,11 @@ def test_volumes_on_different_grids_are_refused(tmp_path, capsys):
     assert main([*words, "--out", str(tmp_path / "out.mrc")]) == 1
     assert "apbc downsample" in capsys.readouterr().err
     assert not (tmp_path / "out.mrc").exists()
+
+
+def test_two_states_that_lie_on_one_another_stay_so():
+    states = load_structures(builtin=["hinge-open", "hinge-closed"], pixel_size=4, box_size=64)
+    found = align_volume(states[0].volume.data, states[1].volume.data)
+    assert not found.mirrored
+    assert angle_between(found.rotation, np.eye(3)) < 10
+    assert np.abs(found.shift_px).max() < 2

@@ -211,3 +211,15 @@ def test_every_figure_is_explained(measured):
                 assert label != key.replace("_", " ") or len(key) < 8, key
     for meanings in MEANINGS.values():
         assert all(m.better in ("", "higher", "lower") for m in meanings.values())
+
+
+def test_methods_are_not_ranked_by_a_figure_that_one_of_them_lacks(tmp_path):
+    for name, trust in (("lacks it", None), ("has it", 0.9)):
+        figures = {"clusters_ami": 0.4, "trustworthiness": trust}
+        write_record(tmp_path / name, Record("embedding", name, {}, figures))
+    run_apbc(["metrics", "report", tmp_path / "lacks it", tmp_path / "has it", "--out", tmp_path])
+    board = json.loads((tmp_path / "leaderboard.json").read_text())
+    ranked = board["metrics"][0]["figures"]
+    assert ranked["trustworthiness"]["better"] == "higher"
+    assert ranked["trustworthiness"]["ranking"] == []
+    assert len(ranked["clusters_ami"]["ranking"]) == 2
