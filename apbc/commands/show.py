@@ -112,10 +112,32 @@ def run(args: argparse.Namespace) -> int:
             len(picks),
             args.picks,
         )
+    if args.truth is not None and truth is not None:
+        picks, truth = _without_hidden(info.name, args.truth, picks, truth, width / 2)
     image = read_micrograph(info.path)
     draw_overlay(args.out, Overlay(info.name, image, picks, width, pixel_size, truth))
     logger.info("%s: %d of %d picks drawn", args.out, len(picks), given)
     return 0
+
+
+def _without_hidden(
+    name: str,
+    path: Path,
+    picks: npt.NDArray[np.float64],
+    truth: npt.NDArray[np.float64],
+    radius: float,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Leave out hidden particles, which need not be found, and the picks that are on them."""
+    from apbc.evaluation.matching import NONE, match_closest_first
+    from apbc.evaluation.reference import particles_of
+    from apbc.io.coordinates import read_truth_columns
+
+    columns = read_truth_columns(path)
+    known = particles_of(truth, columns.get(path.stem if path.is_file() else name))
+    seen, hidden = known.xy[known.visible], known.xy[~known.visible]
+    astray = match_closest_first(picks, seen, radius) == NONE
+    astray[astray] = match_closest_first(picks[astray], hidden, radius) != NONE
+    return picks[~astray], seen
 
 
 def coordinates_of(name: str, path: Path) -> npt.NDArray[np.float64]:

@@ -62,6 +62,22 @@ def test_hits_misses_and_false_picks_have_their_colours(micrograph, tmp_path):
     assert colours(tmp_path / "o.png", FALSE)[0] == 0
 
 
+def test_hidden_particles_are_neither_missed_nor_make_picks_false(micrograph, tmp_path):
+    write_coordinates(tmp_path / "picks" / "m1.csv", [[50, 150], [150, 250]], [0.9, 0.8])
+    truth = tmp_path / "truth" / "m1.csv"
+    truth.parent.mkdir()
+    truth.write_text("x,y,visible\n52,150,1\n150,252,0\n300,50,0\n")
+    words = [micrograph, "--picks", tmp_path / "picks", "--truth", truth, "--diameter", 60]
+    assert show(*words, "--pixel-size", 1, "--out", tmp_path / "o.png") == 0
+    assert colours(tmp_path / "o.png", HIT)[0] > 50
+    # The legend names the others, too.
+    shown = [colours(tmp_path / "o.png", colour)[0] for colour in (MISS, FALSE)]
+    truth.write_text("x,y\n52,150\n300,50\n")
+    assert show(*words, "--pixel-size", 1, "--out", tmp_path / "o.png") == 0
+    both = [colours(tmp_path / "o.png", colour)[0] for colour in (MISS, FALSE)]
+    assert all(few < many - 50 for few, many in zip(shown, both, strict=True))
+
+
 def test_the_threshold_and_an_empty_list(micrograph, tmp_path, caplog):
     write_coordinates(tmp_path / "p.box", [[50, 150], [150, 250]], [0.9, 0.2], 30)
     words = [micrograph, "--picks", tmp_path / "p.box", "--out", tmp_path / "o.png"]
