@@ -3,8 +3,9 @@
 Writes DIR/micrographs/NAME.mrc, DIR/micrographs_ctf.star (DIR is a RELION project folder),
 DIR/truth/NAME.csv (x,y,class,rot,tilt,psi,visible,defocus_offset), DIR/masks/NAME.mrc (0 clean, 1
 carbon, 2 ice blob, 3 crystalline ice or ethane, 4 gold, 5 broken particle or aggregate),
-DIR/volumes/ and DIR/simulation.json. A run that was cut off goes on where it was; a larger number
-of micrographs adds to those that are there. docs/method.md tells how the images are made.
+DIR/volumes/ and DIR/simulation.json; NAME is simSEED_0001 and so on. A run that was cut off goes
+on where it was; a larger number of micrographs adds to those that are there. docs/method.md tells
+how the images are made.
 """
 
 from __future__ import annotations

@@ -154,7 +154,11 @@ def simulate_micrographs(
     weights = np.array([model.weight for model in models])
     crowd = settings.crowd if given is None else Crowd(number=0)
     check_crowd(crowd, settings.shape, settings.pixel_size, diameters, weights)
-    names = list(given) if given else [f"mic_{index + 1:04d}" for index in range(micrographs)]
+    names = (
+        list(given)
+        if given
+        else [f"sim{settings.seed}_{index + 1:04d}" for index in range(micrographs)]
+    )
 
     request = describe(settings, structures, given)
     check_request(out, request)

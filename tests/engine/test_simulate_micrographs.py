@@ -111,7 +111,7 @@ def test_files(simulated):
     summary = json.loads((simulated / "simulation.json").read_text())
     assert not (simulated / "simulation.partial.json").exists()
     assert [entry["class"] for entry in summary["structures"]] == [1, 2]
-    names = ["mic_0001", "mic_0002"]
+    names = ["sim4_0001", "sim4_0002"]
     assert sorted(read_ctf(simulated / "micrographs_ctf.star")) == names
     tables = read_star(simulated / "micrographs_ctf.star").tables
     assert tables["optics"].text("rlnMicrographPixelSize") == ["3.0"]
@@ -140,7 +140,7 @@ def test_files(simulated):
     volume = read_volume(simulated / summary["structures"][0]["volume"])
     assert volume.pixel_size == pytest.approx(PIXEL_SIZE)
     # A tilted specimen has a slope of defocus.
-    lines = (simulated / "truth" / "mic_0001.csv").read_text().splitlines()[1:]
+    lines = (simulated / "truth" / "sim4_0001.csv").read_text().splitlines()[1:]
     offsets = [float(line.split(",")[-1]) for line in lines]
     assert 100 < np.ptp(offsets) < np.hypot(*SHAPE) * PIXEL_SIZE * np.tan(np.deg2rad(20))
 
@@ -158,7 +158,7 @@ def test_every_particle_is_where_the_truth_says(tmp_path):
     words = ["--particles", 60, "--overlap", 0, "--no-contamination", "--defocus", 15000, 15000]
     simulate(tmp_path / "set", *COMMON, "--micrographs", 2, *words)
     half, boxes = 40, []
-    for name in ("mic_0001", "mic_0002"):
+    for name in ("sim4_0001", "sim4_0002"):
         image = mrcfile.read(tmp_path / "set" / "micrographs" / f"{name}.mrc")
         centres, columns = truth_of(tmp_path / "set", name)
         assert len(centres) == 60
@@ -264,12 +264,12 @@ def test_result_does_not_depend_on_threads_number_or_interruption(tmp_path, caps
     # Going on: what is there stays, what is missing comes back as it was.
     simulate(second, *words, "--micrographs", 2, "--threads", 2)
     assert content(second) == whole
-    stamp = (second / "micrographs" / "mic_0001.mrc").stat().st_mtime_ns
+    stamp = (second / "micrographs" / "sim4_0001.mrc").stat().st_mtime_ns
     (second / "simulation.json").rename(second / "simulation.partial.json")
-    (second / "micrographs" / "mic_0002.mrc").unlink()
+    (second / "micrographs" / "sim4_0002.mrc").unlink()
     simulate(second, *words, "--micrographs", 2)
     assert content(second) == whole
-    assert (second / "micrographs" / "mic_0001.mrc").stat().st_mtime_ns == stamp
+    assert (second / "micrographs" / "sim4_0001.mrc").stat().st_mtime_ns == stamp
     # Other parameters are refused by name, and another seed gives other images.
     simulate(second, *words, "--micrographs", 2, "--dose", 41, expect=1)
     assert "exposure.dose was 40.0 and is 41.0" in capsys.readouterr().err
@@ -283,7 +283,7 @@ def test_result_does_not_depend_on_threads_number_or_interruption(tmp_path, caps
     assert content(second) == whole
     assert content(second) == whole
     simulate(tmp_path / "c", *words, "--micrographs", 1, "--seed", 5)
-    assert content(tmp_path / "c")["truth/mic_0001.csv"] != whole["truth/mic_0001.csv"]
+    assert content(tmp_path / "c")["truth/sim5_0001.csv"] != whole["truth/sim4_0001.csv"]
 
 
 def test_contamination_can_be_chosen():
@@ -580,8 +580,8 @@ def test_relion_finds_the_particles_where_the_truth_has_them(tmp_path: Path) -> 
         check=True,
         capture_output=True,
     )
-    picks = read_coordinates(out / "picks" / "micrographs" / "mic_0001_log.star")[:, :2]
-    centres, columns = truth_of(out, "mic_0001")
+    picks = read_coordinates(out / "picks" / "micrographs" / "sim0_0001_log.star")[:, :2]
+    centres, columns = truth_of(out, "sim0_0001")
     seen = centres[columns["visible"] == 1]
     reach = 0.25 * 170 / PIXEL_SIZE
     distance, nearest = cKDTree(picks).query(seen)
