@@ -15,4 +15,18 @@ vermin --no-tips --violations -t=3.8- --eval-annotations apbc_scipion setup.py a
 vermin --no-tips --violations -t=3.8- --no-eval-annotations \
     apbc/errors.py apbc/geometry.py apbc/progress.py apbc/display apbc/evaluation \
     apbc/io/files.py apbc/io/images.py apbc/io/mrc.py apbc/io/runs.py apbc/models/calibration.py
-python -m pytest "$@" < /dev/null
+if [ $# -gt 0 ]; then
+    python -m pytest "$@" < /dev/null
+    exit
+fi
+# The plugin's tests wait for Scipion's processes half of the time, so the engine's run beside them.
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+python -m pytest apbc_scipion/tests > "$log" 2>&1 < /dev/null &
+plugin=$!
+trap 'kill "$plugin" 2> /dev/null; rm -f "$log"' INT TERM
+status=0
+python -m pytest tests < /dev/null || status=$?
+wait "$plugin" || status=$?
+cat "$log"
+exit "$status"
