@@ -24,7 +24,7 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 python -m pytest apbc_scipion/tests > "$log" 2>&1 < /dev/null &
 plugin=$!
-trap 'kill "$plugin" 2> /dev/null; rm -f "$log"' INT TERM
+trap 'kill "$plugin" 2> /dev/null; exit 130' INT TERM
 status=0
 python -m pytest tests < /dev/null || status=$?
 wait "$plugin" || status=$?
