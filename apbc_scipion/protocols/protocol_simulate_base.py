@@ -9,7 +9,7 @@ from pyworkflow.utils import cleanPath
 
 from apbc_scipion import convert, simulation
 from apbc_scipion.protocols.protocol_base import read_json_or_none
-from apbc_scipion.validators import POSITIVE, within
+from apbc_scipion.validators import POSITIVE, at_least, within
 
 MOST_NAMED = 6  # structures in a summary
 TWO_STATES, HINGE, ANTIBODY, MIXTURE, NAMES = range(5)
@@ -108,6 +108,48 @@ class SimulatedStructures:
             help="How strongly views are preferred: 1 is hardly, 10 clearly, 100 nearly only. It "
             "is kappa of a von Mises-Fisher (preferred) or a Watson (side) distribution.",
         )
+
+    def _defineDefocus(self, form, condition="True"):
+        """Add the two fields between which the defocus lies."""
+        line = form.addLine(
+            "Defocus (Å)",
+            condition=condition,
+            help="Underfocus in Å, any value between the two equally often. Usual are 5,000 to "
+            "30,000.",
+        )
+        for name, default, label in (
+            ("defocusMin", 8000.0, "from"),
+            ("defocusMax", 25000.0, "to"),
+        ):
+            line.addParam(
+                name,
+                params.FloatParam,
+                default=default,
+                validators=[POSITIVE],
+                label=label,
+                help="Limit of the underfocus in Å; usual are 5,000 to 30,000.",
+            )
+
+    def _defineSeed(self, form, what):
+        """Add the field of the seed; `what` is simulated."""
+        form.addParam(
+            "seed",
+            params.IntParam,
+            default=0,
+            validators=[at_least(0)],
+            label="Seed",
+            help="Any whole number from 0 on; it starts every random choice. The same seed makes "
+            "the same %s." % what,
+        )
+
+    def _defocusProblems(self):
+        """Tell in a sentence if the defocus falls rather than rises; a list."""
+        if self.defocusMin.get() <= self.defocusMax.get():
+            return []
+        return [
+            "The least defocus (%g Å) is above the largest (%g Å)."
+            % (self.defocusMin.get(), self.defocusMax.get())
+        ]
 
     def _viewArguments(self):
         """Options of the engine that tell the views."""
@@ -230,6 +272,15 @@ class SimulatedStructures:
         if simulation.has_atoms(self.inputStructures):
             citations.append("Wojdyr2022")
         return citations
+
+    def _insertSimulation(self):
+        """Insert the steps that simulate and make the outputs.
+
+        Continue runs a step again only if its own arguments are others: so they get the request.
+        """
+        request = [self._inputSignature(), *(str(word) for word in self._getOptions())]
+        self._insertFunctionStep(self.simulateStep, request, needsGPU=False)
+        self._insertFunctionStep(self.createOutputStep, request, needsGPU=False)
 
     def _inputSignature(self):
         """Text that changes with the structures and abundances of the form."""

@@ -188,15 +188,7 @@ class ApbcProtSimulateMicrographs(SimulatedStructures, ApbcProtBase, EMProtocol)
             help="Å per pixel of the micrographs, 0.5 to 4 or so. Volumes of another pixel size "
             "are brought to it.",
         )
-        form.addParam(
-            "seed",
-            params.IntParam,
-            default=0,
-            validators=[at_least(0)],
-            label="Seed",
-            help="Any whole number from 0 on; it starts every random choice. The same seed makes "
-            "the same micrographs.",
-        )
+        self._defineSeed(form, "micrographs")
 
     def _defineParticleParams(self, form):
         random = "inputCoordinates is None"
@@ -287,23 +279,7 @@ class ApbcProtSimulateMicrographs(SimulatedStructures, ApbcProtBase, EMProtocol)
         )
 
     def _defineMicroscopeParams(self, form):
-        line = form.addLine(
-            "Defocus (Å)",
-            help="Underfocus in Å, any value between the two equally often. Usual are 5,000 to "
-            "30,000.",
-        )
-        for name, default, label in (
-            ("defocusMin", 8000.0, "from"),
-            ("defocusMax", 25000.0, "to"),
-        ):
-            line.addParam(
-                name,
-                params.FloatParam,
-                default=default,
-                validators=[at_least(0)],
-                label=label,
-                help="Limit of the underfocus in Å; usual are 5,000 to 30,000.",
-            )
+        self._defineDefocus(form)
         for name, default, label, expert, text in (
             (
                 "dose",
@@ -430,9 +406,7 @@ class ApbcProtSimulateMicrographs(SimulatedStructures, ApbcProtBase, EMProtocol)
         if self.inputCoordinates.get() is not None:
             signature = str(self.inputCoordinates.get())
             self._insertFunctionStep(self.writePlacesStep, signature, needsGPU=False)
-        request = [self._inputSignature(), *(str(word) for word in self._getOptions())]
-        self._insertFunctionStep(self.simulateStep, request, needsGPU=False)
-        self._insertFunctionStep(self.createOutputStep, request, needsGPU=False)
+        self._insertSimulation()
 
     def writePlacesStep(self, signature):
         """Write the places of the particles."""
@@ -515,11 +489,7 @@ class ApbcProtSimulateMicrographs(SimulatedStructures, ApbcProtBase, EMProtocol)
         if not self._isFilled():
             return []
         errors = self._structureProblems()
-        if self.defocusMin.get() > self.defocusMax.get():
-            errors.append(
-                "The least defocus (%g Å) is above the largest (%g Å)."
-                % (self.defocusMin.get(), self.defocusMax.get())
-            )
+        errors += self._defocusProblems()
         coordinates = self.inputCoordinates.get()
         problem = set_problem("coordinates", coordinates)
         if problem:

@@ -152,15 +152,7 @@ class ApbcProtSimulateParticles(SimulatedStructures, ApbcProtBase, EMProtocol):
             "all shifts equally often. 0: centred.",
         )
         self._defineViewParams(form)
-        form.addParam(
-            "seed",
-            params.IntParam,
-            default=0,
-            validators=[at_least(0)],
-            label="Seed",
-            help="Any whole number from 0 on; it starts every random choice. The same seed makes "
-            "the same images.",
-        )
+        self._defineSeed(form, "images")
         form.addParam(
             "contrast",
             params.EnumParam,
@@ -235,24 +227,7 @@ class ApbcProtSimulateParticles(SimulatedStructures, ApbcProtBase, EMProtocol):
             "standard deviation of 300 Å).",
         )
         microscope = "ctfSource == %d" % PARAMETRIC
-        line = form.addLine(
-            "Defocus (Å)",
-            condition=microscope,
-            help="Underfocus in Å, any value between the two equally often. Usual are 5,000 to "
-            "30,000.",
-        )
-        for name, default, label in (
-            ("defocusMin", 8000.0, "from"),
-            ("defocusMax", 25000.0, "to"),
-        ):
-            line.addParam(
-                name,
-                params.FloatParam,
-                default=default,
-                validators=[POSITIVE],
-                label=label,
-                help="Limit of the underfocus in Å; usual are 5,000 to 30,000.",
-            )
+        self._defineDefocus(form, microscope)
         form.addParam(
             "astigmatism",
             params.FloatParam,
@@ -411,9 +386,7 @@ class ApbcProtSimulateParticles(SimulatedStructures, ApbcProtBase, EMProtocol):
         if self._ctfSet() is not None:
             signature = "%s %s" % (self.ctfSource.get(), self._ctfSet())
             self._insertFunctionStep(self.writeCtfStep, signature, needsGPU=False)
-        request = [self._inputSignature(), *(str(word) for word in self._getOptions())]
-        self._insertFunctionStep(self.simulateStep, request, needsGPU=False)
-        self._insertFunctionStep(self.createOutputStep, request, needsGPU=False)
+        self._insertSimulation()
 
     def writeCtfStep(self, signature):
         """Write the CTFs that images are given."""
@@ -515,11 +488,8 @@ class ApbcProtSimulateParticles(SimulatedStructures, ApbcProtBase, EMProtocol):
                 "The signal-to-noise ratio must be above 0, not %s; for images without noise keep "
                 "the clean ones, too." % self.snr.get()
             )
-        if self.ctfSource == PARAMETRIC and self.defocusMin.get() > self.defocusMax.get():
-            errors.append(
-                "The least defocus (%g Å) is above the largest (%g Å)."
-                % (self.defocusMin.get(), self.defocusMax.get())
-            )
+        if self.ctfSource == PARAMETRIC:
+            errors += self._defocusProblems()
         errors += self._ctfProblems()
         box = self._nativeBox()
         if box and self.outputBox.get() > box:
