@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from apbc.commands.evaluate import check_sizes
 from apbc.errors import ApbcError
 from apbc.geometry import angstrom_to_pixels
 
@@ -111,11 +112,7 @@ def run(args: argparse.Namespace) -> int:
     from apbc.evaluation.contamination import find_masks
     from apbc.io.runs import pixel_size_beside
 
-    for name, value in (("--diameter", args.diameter), ("--pixel-size", args.pixel_size)):
-        if value is not None and not value > 0:
-            raise ApbcError(f"{name} {value:g} is not a size; give Å above 0")
-    if args.edge < 0:
-        raise ApbcError(f"--edge {args.edge:g} is below 0; give Å from the border inwards")
+    check_sizes(args)
     places = {name: Path(path) for name, path in _pairs(args.pickers, "NAME=PICKS").items()}
     pixel_size = pixel_size_beside(args.pixel_size, list(places.values()))
     pickers = _read_pickers(places, args.threshold)

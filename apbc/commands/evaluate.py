@@ -74,6 +74,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the curves here")
 
 
+def check_sizes(args: argparse.Namespace) -> None:
+    """Refuse a diameter, a pixel size or an edge that cannot be.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        With ``diameter``, ``pixel_size`` and ``edge``.
+
+    Raises
+    ------
+    ApbcError
+    """
+    for name, value in (("--diameter", args.diameter), ("--pixel-size", args.pixel_size)):
+        if value is not None and not value > 0:
+            raise ApbcError(f"{name} {value:g} is not a size; give Å above 0")
+    if args.edge < 0:
+        raise ApbcError(f"--edge {args.edge:g} is below 0; give Å from the border inwards")
+
+
 def run(args: argparse.Namespace) -> int:
     """Run ``apbc evaluate``.
 
@@ -93,11 +112,7 @@ def run(args: argparse.Namespace) -> int:
     from apbc.io.files import plain, write_json
     from apbc.io.runs import pixel_size_beside, run_beside
 
-    for name, value in (("--diameter", args.diameter), ("--pixel-size", args.pixel_size)):
-        if value is not None and not value > 0:
-            raise ApbcError(f"{name} {value:g} is not a size; give Å above 0")
-    if args.edge < 0:
-        raise ApbcError(f"--edge {args.edge:g} is below 0; give Å from the border inwards")
+    check_sizes(args)
     known = run_beside(args.picks)
     pixel_size = pixel_size_beside(args.pixel_size, [args.picks])
     picks, columns = read_coordinate_folder(args.picks), read_truth_columns(args.truth)
