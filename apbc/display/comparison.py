@@ -332,8 +332,10 @@ def draw_views(comparison: Comparison) -> Figure:
         line = mapped.index(of) * lines_a_class + k // columns
         axes = grid[line, k % columns]
         _draw_sphere(axes, comparison.losses[name].views[of], colours)
-        title = name if of == ANY_CLASS else f"{name}, class {of}"
-        axes.set_title(textwrap.shorten(title, 30, placeholder="…"), fontsize=11, color=INK)
+        title = textwrap.shorten(name, 30, placeholder="…")
+        if of != ANY_CLASS:
+            title += f"\nclass {of}"
+        axes.set_title(title, fontsize=11, color=INK)
     bar = figure.colorbar(colours, ax=grid, shrink=min(0.9, 2.6 / (3.35 * lines) + 0.2), pad=0.02)
     bar.set_label("recall", color=INK)
     bar.outline.set_visible(False)  # type: ignore[operator]
