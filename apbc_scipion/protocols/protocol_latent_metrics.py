@@ -20,7 +20,6 @@ from apbc_scipion.validators import POSITIVE, at_least
 CLUSTER_FIGURES = ("ami", "ari", "accuracy", "purity")
 PICTURES = ("umap", "pca")
 METRICS = ("neighbours", "imbalance", "embedding")
-BY_ID, BY_IMAGE = range(2)
 CTF_COLUMNS = {
     "defocus_u": "_ctfModel._defocusU",
     "defocus_v": "_ctfModel._defocusV",
@@ -89,26 +88,7 @@ class ApbcProtLatentMetrics(ApbcProtMetricsBase, EMProtocol):
             help="Particles that know the truth, such as outputParticles of _apbc - simulate "
             "particles_. Empty: the particles of the first set know it themselves.",
         )
-        form.addParam(
-            "matchBy",
-            params.EnumParam,
-            choices=["object id", "image"],
-            default=BY_ID,
-            condition="truthParticles is not None",
-            label="Match particles by",
-            help="_object id_: as it is when one set was made of the other in Scipion. _image_: "
-            "the number and the name of the stack (its folder may differ), for sets that were "
-            "imported.",
-        )
-        form.addParam(
-            "allowPart",
-            params.BooleanParam,
-            default=False,
-            condition="truthParticles is not None",
-            label="May true particles be left over?",
-            help="Yes: the particles may be a part of the true ones, such as those that were kept "
-            "after cleaning. No: a true particle that is missing stops the run and is named.",
-        )
+        self._defineMatching(form)
         form.addParam(
             "classAttribute",
             params.StringParam,
@@ -256,10 +236,6 @@ class ApbcProtLatentMetrics(ApbcProtMetricsBase, EMProtocol):
     def _truthSet(self):
         """Particles, or classes of them, that know the truth."""
         return self.truthParticles.get() or self.inputSet.get()
-
-    def _byImage(self):
-        """Whether particles are matched by their images."""
-        return self.truthParticles.get() is not None and self.matchBy == BY_IMAGE
 
     def _latentNames(self):
         return self.latentAttributes.get("").split()

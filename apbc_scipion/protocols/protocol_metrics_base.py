@@ -15,6 +15,7 @@ OUTPUT_METRICS = "outputMetrics"
 MIRRORED = "_apbcMirrored"
 # Pixel sizes that differ by less than this share are the same: headers round.
 SAME_PIXEL_SIZE = 1e-3
+BY_ID, BY_IMAGE = range(2)  # how particles find their true ones
 
 
 class ApbcProtMetricsBase(ApbcProtBase):
@@ -32,6 +33,33 @@ class ApbcProtMetricsBase(ApbcProtBase):
             "name of the run that made the input. A report of several methods needs different "
             "names.",
         )
+
+    def _defineMatching(self, form):
+        """Add the fields that tell how particles find their true ones, of another set."""
+        form.addParam(
+            "matchBy",
+            params.EnumParam,
+            choices=["object id", "image"],
+            default=BY_ID,
+            condition="truthParticles is not None",
+            label="Match particles by",
+            help="_object id_: as it is when one set was made of the other in Scipion. _image_: "
+            "the number and the name of the stack (its folder may differ), for sets that were "
+            "imported.",
+        )
+        form.addParam(
+            "allowPart",
+            params.BooleanParam,
+            default=False,
+            condition="truthParticles is not None",
+            label="May true particles be left over?",
+            help="Yes: the particles may be a part of the true ones, such as those that were kept "
+            "after cleaning. No: a true particle that is missing stops the run and is named.",
+        )
+
+    def _byImage(self):
+        """Whether particles are matched by their images."""
+        return self.truthParticles.get() is not None and self.matchBy == BY_IMAGE
 
     def getMethodName(self):
         """Name of the method: that of the form, else that of the run that made the input."""

@@ -17,7 +17,6 @@ from apbc_scipion.protocols.protocol_metrics_base import (
 from apbc_scipion.truth_tables import POSE_COLUMNS, TRUE_CLASS
 
 FRAMES = ("class", "common", "fixed")
-BY_ID, BY_IMAGE = range(2)
 # Output and the engine's figure.
 FIGURES = {"rotationError": "angle_deg_median", "shiftError": "shift_angstrom_median"}
 
@@ -73,17 +72,7 @@ class ApbcProtPoseError(ApbcProtMetricsBase, EMProtocol):
             "particles_, or the result of another refinement to compare with. Empty: the first "
             "set carries the true poses as attributes.",
         )
-        form.addParam(
-            "matchBy",
-            params.EnumParam,
-            choices=["object id", "image"],
-            default=BY_ID,
-            condition="truthParticles is not None",
-            label="Match particles by",
-            help="_object id_: as it is when one set was made of the other in Scipion. _image_: "
-            "the number and the name of the stack (its folder may differ), for sets that were "
-            "imported.",
-        )
+        self._defineMatching(form)
         form.addParam(
             "symmetry",
             params.StringParam,
@@ -113,15 +102,6 @@ class ApbcProtPoseError(ApbcProtMetricsBase, EMProtocol):
             label="Try the other hand, too?",
             help="Yes: poses of the mirrored structure are as good, since images do not tell the "
             "hand. No: they count as wrong.",
-        )
-        form.addParam(
-            "allowPart",
-            params.BooleanParam,
-            default=False,
-            condition="truthParticles is not None",
-            label="May true particles be left over?",
-            help="Yes: the particles may be a part of the true ones, such as those that were kept "
-            "after cleaning. No: a true particle that is missing stops the run and is named.",
         )
         self._defineMethodParam(form)
         form.addParallelSection(threads=0, mpi=0)
@@ -189,10 +169,6 @@ class ApbcProtPoseError(ApbcProtMetricsBase, EMProtocol):
     def _truthSet(self):
         """Particles that know the truth."""
         return self.truthParticles.get() or self.inputParticles.get()
-
-    def _byImage(self):
-        """Whether particles are matched by their images."""
-        return self.truthParticles.get() is not None and self.matchBy == BY_IMAGE
 
     def _symmetryOfClasses(self):
         """Class and point group of each, if the form tells several."""

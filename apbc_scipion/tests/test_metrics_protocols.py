@@ -41,7 +41,7 @@ from apbc_scipion.protocols import (
     ApbcProtPoseError,
     ApbcProtVolumeFsc,
 )
-from apbc_scipion.protocols.protocol_pose_error import BY_IMAGE as MATCH_BY_IMAGE
+from apbc_scipion.protocols.protocol_metrics_base import BY_IMAGE as MATCH_BY_IMAGE
 from apbc_scipion.protocols.protocol_volume_fsc import (
     BY_ATTRIBUTE,
     BY_ID,
