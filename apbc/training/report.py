@@ -20,7 +20,7 @@ from apbc.training import metrics
 from apbc.training.sheet import Sheet, write_sheet
 
 if TYPE_CHECKING:
-    from apbc.training.train import Candidates
+    from apbc.training.candidates import Candidates
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -9,24 +9,21 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
 
 from apbc import __version__
 from apbc.dataset.labels import BAD, GOOD, UNLABELLED
 from apbc.dataset.split import NAMES, TEST, TRAIN, VALIDATION
 from apbc.dataset.store import Dataset
 from apbc.errors import ApbcError
-from apbc.evaluation.expected import best_expected_threshold
 from apbc.io.files import write_text
 from apbc.models.architecture import Architecture, architecture
-from apbc.models.calibration import Calibration
 from apbc.models.folder import (
     CARD_FILE,
     NETWORK_FILE,
@@ -37,10 +34,16 @@ from apbc.models.folder import (
     save_network,
     write_card,
 )
-from apbc.picking.peaks import find_peaks
-from apbc.picking.score_map import middle_scores, score_map
 from apbc.system.devices import Device
-from apbc.training import calibrate, metrics
+from apbc.training import metrics
+from apbc.training.candidates import (
+    calibrate_on,
+    crop_scores,
+    default_threshold,
+    find_candidates,
+    from_candidates,
+    is_good,
+)
 from apbc.training.fit import FitPlan, Fitted, fit, open_checkpoints
 from apbc.training.report import ReportData, write_report
 from apbc.training.sheet import make_sheet
@@ -50,10 +53,6 @@ logger = logging.getLogger(__name__)
 FloatArray = npt.NDArray[np.float64]
 
 ALL_KINDS = (GOOD, BAD, UNLABELLED)
-LABEL_RADIUS = 0.25  # a candidate within this many diameters of a label has it
-LOWEST_SCORE = -8.0  # logit of the lowest candidate that calibration sees
-SCORE_BATCH = 256
-DEFAULT_THRESHOLD = 0.5  # where no candidates tell a better one
 FINE_TUNING_RATE = 0.2  # of the usual learning rate, when going on from a model
 REFIT_RATE = 0.4  # of the usual learning rate, when the weights are refitted on all labels
 REFIT_EPOCHS = 0.4  # of the epochs that were best on the split
@@ -70,58 +69,6 @@ class TrainingOptions:
     batch_size: int = 32
     learning_rate: float | None = None
     refit: bool = True
-
-
-@dataclass
-class Candidates:
-    """Scores of the candidates of some micrographs.
-
-    Attributes
-    ----------
-    scores : ndarray, shape (n,)
-    good : ndarray of bool, shape (n,)
-        Whether a good label lies at the candidate.
-    decoys : ndarray, shape (m,)
-        Scores of the candidates of the same micrographs with turned sign.
-    labels : int
-        Good labels of these micrographs.
-    micrographs : int
-    """
-
-    scores: FloatArray
-    good: npt.NDArray[np.bool_]
-    decoys: FloatArray
-    labels: int
-    micrographs: int = 1
-
-    @classmethod
-    def joined(cls, parts: Sequence[Candidates]) -> Candidates:
-        """Candidates of several sets of micrographs together."""
-        return cls(
-            np.concatenate([c.scores for c in parts]),
-            np.concatenate([c.good for c in parts]),
-            np.concatenate([c.decoys for c in parts]),
-            sum(c.labels for c in parts),
-            sum(c.micrographs for c in parts),
-        )
-
-    def figures(self, calibration: Calibration, threshold: float) -> dict[str, float]:
-        """Tell what picking at a threshold gives on these micrographs.
-
-        Returns
-        -------
-        dict
-            ``micrographs``, ``picks`` (a micrograph), ``label_recall`` (share of the
-            good labels that were picked), ``expected_precision`` (mean score).
-        """
-        probabilities = calibration.probability(self.scores)
-        kept = probabilities >= threshold
-        return {
-            "micrographs": self.micrographs,
-            "picks": float(kept.sum() / self.micrographs),
-            "label_recall": float((kept & self.good).sum() / max(1, self.labels)),
-            "expected_precision": float(probabilities[kept].mean()) if kept.any() else 0.0,
-        }
 
 
 def train(
@@ -177,13 +124,13 @@ def train(
         for i in range(options.ensemble)
     ]
     network = join([m.network for m in members], arch)
-    calibration, candidates = _calibrate(dataset, network, arch)
+    calibration, candidates = calibrate_on(dataset, network, arch)
     probabilities = {
         part: calibration.probability(crop_scores(dataset, network, arch, positions))
         for part, positions in _labelled(dataset).items()
     }
     figures = {
-        part: metrics.figures(values, _is_good(dataset, _labelled(dataset)[part]))
+        part: metrics.figures(values, is_good(dataset, _labelled(dataset)[part]))
         for part, values in probabilities.items()
     }
     test_calibration = calibration
@@ -193,8 +140,8 @@ def train(
         refitted = _refit(dataset, arch, options, members, checkpoints)
         network = join([m.network for m in refitted], arch)
         everywhere = list(find_candidates(dataset, network, arch).values())
-        calibration = _from_decoys(everywhere, "all") or calibration
-    threshold = _threshold(everywhere, calibration)
+        calibration = from_candidates(everywhere, "all") or calibration
+    threshold = default_threshold(everywhere, calibration)
 
     card: dict[str, Any] = {
         "apbc_version": __version__,
@@ -223,7 +170,7 @@ def train(
         "labels": dataset.counts(),
         "metrics": figures,
         "picking": {
-            NAMES[part]: c.figures(test_calibration, _threshold([c], test_calibration))
+            NAMES[part]: c.figures(test_calibration, default_threshold([c], test_calibration))
             for part, c in candidates.items()
         },
         "best_epochs": [m.best_epoch for m in members],
@@ -238,7 +185,7 @@ def train(
     write_text(out / "history.csv", _history_csv([m.history for m in members]))
     part = _report_part(probabilities)
     positions = _labelled(dataset)[part]
-    good = _is_good(dataset, positions)
+    good = is_good(dataset, positions)
     write_report(
         out,
         ReportData(
@@ -255,21 +202,6 @@ def train(
     write_card(out, card)
     shutil.rmtree(checkpoints)
     return card
-
-
-def crop_scores(
-    dataset: Dataset,
-    network: keras.Model,
-    arch: Architecture,
-    positions: npt.NDArray[np.integer],
-) -> FloatArray:
-    """Score of the middle of crops of a data set, shape (n,)."""
-    diameter = dataset.preprocessing.diameter_pixels
-    scores = [
-        middle_scores(network, arch, dataset.crops(positions[i : i + SCORE_BATCH]), diameter)
-        for i in range(0, len(positions), SCORE_BATCH)
-    ]
-    return np.concatenate(scores) if scores else np.empty(0)
 
 
 def _seen_by(parent: Model | None, dataset: Dataset) -> list[str]:
@@ -360,98 +292,9 @@ def _refit(
     return fitted
 
 
-def _calibrate(
-    dataset: Dataset, network: keras.Model, arch: Architecture
-) -> tuple[Calibration, dict[int, Candidates]]:
-    """Calibration on the validation split, and the candidates of the held-out micrographs."""
-    candidates: dict[int, Candidates] = {}
-    if dataset.provenance["options"]["split_by"] == "micrograph":
-        candidates = find_candidates(dataset, network, arch, (VALIDATION, TEST))
-    found = (
-        _from_decoys([candidates[VALIDATION]], "validation") if VALIDATION in candidates else None
-    )
-    if found is None:
-        logger.info("scores are calibrated on good and bad crops alone")
-        positions = dataset.crops_of(VALIDATION, (GOOD, BAD))
-        scores = crop_scores(dataset, network, arch, positions)
-        found = calibrate.from_crops(scores, _is_good(dataset, positions))
-    return found, candidates
-
-
-def _from_decoys(candidates: list[Candidates], which: str) -> Calibration | None:
-    """Calibration on the candidates and decoys of some micrographs, or None.
-
-    A calibration that promises fewer particles than half of the good labels there
-    is refused: the network does not tell particles from decoys then.
-    """
-    if not candidates:
-        return None
-    together = Candidates.joined(candidates)
-    found = calibrate.from_decoys(together.scores, together.decoys)
-    if found and found.probability(together.scores).sum() < together.labels / 2:
-        logger.warning(
-            "the network hardly tells particles from noise on the %s micrographs; look at the "
-            "report before you pick with it",
-            which,
-        )
-        return None
-    return found and replace(found, method=f"candidates and decoys of the {which} micrographs")
-
-
-def _threshold(candidates: Sequence[Candidates], calibration: Calibration) -> float:
-    """Score from which candidates are exported by default."""
-    scores = np.concatenate([np.empty(0), *(c.scores for c in candidates)])
-    if not len(scores):
-        return DEFAULT_THRESHOLD
-    return best_expected_threshold(calibration.probability(scores))
-
-
-def find_candidates(
-    dataset: Dataset,
-    network: keras.Model,
-    arch: Architecture,
-    splits: tuple[int, ...] = (TRAIN, VALIDATION, TEST),
-) -> dict[int, Candidates]:
-    """Candidates of the micrographs that the data set keeps, by split."""
-    diameter = dataset.preprocessing.diameter_pixels
-    parts: dict[int, list[Candidates]] = {}
-    for name in dataset.image_names:
-        part = dataset.split_of_micrograph(name)
-        if part not in splits:
-            continue
-        pixels = dataset.image(name)
-        xy, scores = _candidates(network, arch, pixels, diameter)
-        _, decoys = _candidates(network, arch, -pixels, diameter)
-        owner = dataset.micrograph_names.index(name)
-        labels = dataset.working[(dataset.micrograph == owner) & (dataset.kind == GOOD)]
-        good = _nearest_only(xy, labels.astype(float), LABEL_RADIUS * diameter)
-        parts.setdefault(part, []).append(Candidates(scores, good, decoys, len(labels)))
-    return {part: Candidates.joined(found) for part, found in parts.items()}
-
-
-def _candidates(
-    network: keras.Model, arch: Architecture, pixels: npt.NDArray[np.float32], diameter: float
-) -> tuple[FloatArray, FloatArray]:
-    """Positions in working pixels and scores of all candidates of a working image."""
-    return find_peaks(score_map(network, arch, pixels), pixels.shape, diameter, LOWEST_SCORE)
-
-
-def _nearest_only(xy: FloatArray, labels: FloatArray, radius: float) -> npt.NDArray[np.bool_]:
-    """Whether each candidate is the nearest one to some label, within a radius."""
-    marked = np.zeros(len(xy), bool)
-    if len(xy) and len(labels):
-        distance, index = cKDTree(xy).query(labels)
-        marked[index[distance <= radius]] = True
-    return marked
-
-
 def _labelled(dataset: Dataset) -> dict[str, npt.NDArray[np.int64]]:
     """Crops of good and bad particles of each split."""
     return {name: dataset.crops_of(part, (GOOD, BAD)) for part, name in enumerate(NAMES)}
-
-
-def _is_good(dataset: Dataset, positions: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
-    return np.asarray(dataset.kind[dataset.crop_rows[positions]] == GOOD)
 
 
 def _report_part(probabilities: dict[str, FloatArray]) -> str:

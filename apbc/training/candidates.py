@@ -1,0 +1,190 @@
+"""Candidates of the micrographs of a data set, and what calibrates scores with them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import keras
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial import cKDTree
+
+from apbc.dataset.labels import BAD, GOOD
+from apbc.dataset.split import TEST, TRAIN, VALIDATION
+from apbc.dataset.store import Dataset
+from apbc.evaluation.expected import best_expected_threshold
+from apbc.models.architecture import Architecture
+from apbc.models.calibration import Calibration
+from apbc.picking.peaks import find_peaks
+from apbc.picking.score_map import middle_scores, score_map
+from apbc.training import calibrate
+
+logger = logging.getLogger(__name__)
+
+FloatArray = npt.NDArray[np.float64]
+
+LABEL_RADIUS = 0.25  # a candidate within this many diameters of a label has it
+LOWEST_SCORE = -8.0  # logit of the lowest candidate that calibration sees
+SCORE_BATCH = 256
+DEFAULT_THRESHOLD = 0.5  # where no candidates tell a better one
+
+
+@dataclass
+class Candidates:
+    """Scores of the candidates of some micrographs.
+
+    Attributes
+    ----------
+    scores : ndarray, shape (n,)
+    good : ndarray of bool, shape (n,)
+        Whether a good label lies at the candidate.
+    decoys : ndarray, shape (m,)
+        Scores of the candidates of the same micrographs with turned sign.
+    labels : int
+        Good labels of these micrographs.
+    micrographs : int
+    """
+
+    scores: FloatArray
+    good: npt.NDArray[np.bool_]
+    decoys: FloatArray
+    labels: int
+    micrographs: int = 1
+
+    @classmethod
+    def joined(cls, parts: Sequence[Candidates]) -> Candidates:
+        """Candidates of several sets of micrographs together."""
+        return cls(
+            np.concatenate([c.scores for c in parts]),
+            np.concatenate([c.good for c in parts]),
+            np.concatenate([c.decoys for c in parts]),
+            sum(c.labels for c in parts),
+            sum(c.micrographs for c in parts),
+        )
+
+    def figures(self, calibration: Calibration, threshold: float) -> dict[str, float]:
+        """Tell what picking at a threshold gives on these micrographs.
+
+        Returns
+        -------
+        dict
+            ``micrographs``, ``picks`` (a micrograph), ``label_recall`` (share of the
+            good labels that were picked), ``expected_precision`` (mean score).
+        """
+        probabilities = calibration.probability(self.scores)
+        kept = probabilities >= threshold
+        return {
+            "micrographs": self.micrographs,
+            "picks": float(kept.sum() / self.micrographs),
+            "label_recall": float((kept & self.good).sum() / max(1, self.labels)),
+            "expected_precision": float(probabilities[kept].mean()) if kept.any() else 0.0,
+        }
+
+
+def crop_scores(
+    dataset: Dataset,
+    network: keras.Model,
+    arch: Architecture,
+    positions: npt.NDArray[np.integer],
+) -> FloatArray:
+    """Score of the middle of crops of a data set, shape (n,)."""
+    diameter = dataset.preprocessing.diameter_pixels
+    scores = [
+        middle_scores(network, arch, dataset.crops(positions[i : i + SCORE_BATCH]), diameter)
+        for i in range(0, len(positions), SCORE_BATCH)
+    ]
+    return np.concatenate(scores) if scores else np.empty(0)
+
+
+def is_good(dataset: Dataset, positions: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
+    """Whether crops of a data set show good particles."""
+    return np.asarray(dataset.kind[dataset.crop_rows[positions]] == GOOD)
+
+
+def calibrate_on(
+    dataset: Dataset, network: keras.Model, arch: Architecture
+) -> tuple[Calibration, dict[int, Candidates]]:
+    """Calibration on the validation split, and the candidates of the held-out micrographs."""
+    candidates: dict[int, Candidates] = {}
+    if dataset.provenance["options"]["split_by"] == "micrograph":
+        candidates = find_candidates(dataset, network, arch, (VALIDATION, TEST))
+    found = (
+        from_candidates([candidates[VALIDATION]], "validation")
+        if VALIDATION in candidates
+        else None
+    )
+    if found is None:
+        logger.info("scores are calibrated on good and bad crops alone")
+        positions = dataset.crops_of(VALIDATION, (GOOD, BAD))
+        scores = crop_scores(dataset, network, arch, positions)
+        found = calibrate.from_crops(scores, is_good(dataset, positions))
+    return found, candidates
+
+
+def from_candidates(candidates: list[Candidates], which: str) -> Calibration | None:
+    """Calibration on the candidates and decoys of some micrographs, or None.
+
+    A calibration that promises fewer particles than half of the good labels there
+    is refused: the network does not tell particles from decoys then.
+    """
+    if not candidates:
+        return None
+    together = Candidates.joined(candidates)
+    found = calibrate.from_decoys(together.scores, together.decoys)
+    if found and found.probability(together.scores).sum() < together.labels / 2:
+        logger.warning(
+            "the network hardly tells particles from noise on the %s micrographs; look at the "
+            "report before you pick with it",
+            which,
+        )
+        return None
+    return found and replace(found, method=f"candidates and decoys of the {which} micrographs")
+
+
+def default_threshold(candidates: Sequence[Candidates], calibration: Calibration) -> float:
+    """Score from which candidates are exported by default."""
+    scores = np.concatenate([np.empty(0), *(c.scores for c in candidates)])
+    if not len(scores):
+        return DEFAULT_THRESHOLD
+    return best_expected_threshold(calibration.probability(scores))
+
+
+def find_candidates(
+    dataset: Dataset,
+    network: keras.Model,
+    arch: Architecture,
+    splits: tuple[int, ...] = (TRAIN, VALIDATION, TEST),
+) -> dict[int, Candidates]:
+    """Candidates of the micrographs that the data set keeps, by split."""
+    diameter = dataset.preprocessing.diameter_pixels
+    parts: dict[int, list[Candidates]] = {}
+    for name in dataset.image_names:
+        part = dataset.split_of_micrograph(name)
+        if part not in splits:
+            continue
+        pixels = dataset.image(name)
+        xy, scores = _candidates(network, arch, pixels, diameter)
+        _, decoys = _candidates(network, arch, -pixels, diameter)
+        owner = dataset.micrograph_names.index(name)
+        labels = dataset.working[(dataset.micrograph == owner) & (dataset.kind == GOOD)]
+        good = _nearest_only(xy, labels.astype(float), LABEL_RADIUS * diameter)
+        parts.setdefault(part, []).append(Candidates(scores, good, decoys, len(labels)))
+    return {part: Candidates.joined(found) for part, found in parts.items()}
+
+
+def _candidates(
+    network: keras.Model, arch: Architecture, pixels: npt.NDArray[np.float32], diameter: float
+) -> tuple[FloatArray, FloatArray]:
+    """Positions in working pixels and scores of all candidates of a working image."""
+    return find_peaks(score_map(network, arch, pixels), pixels.shape, diameter, LOWEST_SCORE)
+
+
+def _nearest_only(xy: FloatArray, labels: FloatArray, radius: float) -> npt.NDArray[np.bool_]:
+    """Whether each candidate is the nearest one to some label, within a radius."""
+    marked = np.zeros(len(xy), bool)
+    if len(xy) and len(labels):
+        distance, index = cKDTree(xy).query(labels)
+        marked[index[distance <= radius]] = True
+    return marked
