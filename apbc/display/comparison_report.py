@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import base64
-import csv
 import html
 import io
 from pathlib import Path
-from typing import Any, Dict, Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from apbc import __version__
 from apbc.display import comparison as drawing
+from apbc.display.tables import STYLE, Row, csv_table, html_table
 from apbc.evaluation.compare import ANY_CLASS, Comparison, sentences
 from apbc.evaluation.contamination import KINDS
-from apbc.evaluation.figures import DIGITS
 from apbc.evaluation.views import VIEWS
 from apbc.io.files import atomic_path, write_json, write_text
 
@@ -24,8 +23,6 @@ FORMAT = "apbc comparison 1"
 RECORD = "compare.json"
 PAGE = "report.html"
 MOST_CURVE_POINTS = 500
-
-Row = Dict[str, Any]
 
 
 def write_report(folder: str | Path, comparison: Comparison, parameters: Mapping[str, Any]) -> None:
@@ -51,7 +48,7 @@ def write_report(folder: str | Path, comparison: Comparison, parameters: Mapping
         sentences(comparison),
     )
     for name, rows in tables.items():
-        write_text(folder / name, _csv(rows))
+        write_text(folder / name, csv_table(rows))
     pixels: dict[str, bytes] = {}
     for name, figure in pictures.items():
         buffer = io.BytesIO()
@@ -257,15 +254,6 @@ def _curves(comparison: Comparison) -> list[Row]:
 
 # --------------------------------- the page ----------------------------------------
 
-STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;color:#222;max-width:1100px;margin:2em auto;"
-    "padding:0 1em}table{border-collapse:collapse;margin:1em 0;font-size:13px}"
-    "th,td{padding:.25em .55em;border-bottom:1px solid #ddd;text-align:right;"
-    "font-variant-numeric:tabular-nums}th:first-child,td:first-child{text-align:left}"
-    "td:first-child{white-space:nowrap}"
-    ".lost{color:#d7191c;font-weight:bold}.wide{overflow-x:auto}img{max-width:100%}"
-    "h2{margin-top:2em}summary{cursor:pointer}li{margin:.3em 0}"
-)
 SECTIONS = {
     "figures.png": "Figures",
     "precision_recall.png": "Precision and recall",
@@ -329,7 +317,7 @@ def page(
         )
         table = OF_SECTION.get(name, "")
         if table in tables:
-            parts.append(_table(tables[table], table in OPEN))
+            parts.append(html_table(tables[table], table in OPEN))
     facts = [f"{key.replace('_', ' ')}: {_told(value)}" for key, value in parameters.items()]
     parts.append(
         "<h2>How it was made</h2><ul>"
@@ -342,47 +330,10 @@ def page(
     )
 
 
-def _table(rows: Sequence[Row], is_open: bool) -> str:
-    head = "".join(f"<th>{html.escape(_heading(key))}</th>" for key in rows[0])
-    body = "".join(
-        f"<tr{' class=lost' if row.get('lost') else ''}>"
-        + "".join(f"<td>{html.escape(_cell(value, 3))}</td>" for value in row.values())
-        + "</tr>"
-        for row in rows
-    )
-    table = f"<div class=wide><table><tr>{head}</tr>{body}</table></div>"
-    if is_open:
-        return table
-    return f"<details><summary>Table of {len(rows)} rows</summary>{table}</details>"
-
-
-def _heading(key: str) -> str:
-    return key.replace("_", " ").replace("f1", "F1")
-
-
 def _told(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_told(one)}" for key, one in value.items()) or "none"
     return "not told" if value is None else str(value)
-
-
-def _cell(value: Any, digits: int) -> str:
-    """Write a value of a table; nothing where there is none."""
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return (
-            f"{value:.{digits}f}".rstrip("0").rstrip(".") if digits > 3 else f"{value:.{digits}f}"
-        )
-    return str(value)
-
-
-def _csv(rows: Sequence[Row]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(rows[0])
-    writer.writerows([_cell(value, DIGITS) for value in row.values()] for row in rows)
-    return text.getvalue()
 
 
 def _write_bytes(path: Path, content: bytes) -> None:
