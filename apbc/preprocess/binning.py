@@ -10,9 +10,14 @@ from scipy import fft
 
 FloatImage = npt.NDArray[np.float32]
 
+STRIP = 512  # rows transformed at once, which bounds the memory
+
 
 def workers() -> int:
-    """Threads for a Fourier transform: the cores this process may use."""
+    """Threads for a computation: ``OMP_NUM_THREADS``, else the cores this process may use."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    if told.isdecimal() and int(told) > 0:
+        return int(told)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -65,9 +70,17 @@ def fourier_resample(image: FloatImage, new_shape: tuple[int, int]) -> FloatImag
         raise ValueError(f"new shape must be even and positive, not {new_shape}")
     if tuple(image.shape) == tuple(new_shape):
         return image
-    spectrum = fft.rfft2(image, workers=workers())
-    cropped = crop_spectrum(spectrum, image.shape, new_shape)
-    return fft.irfft2(cropped, s=new_shape, workers=workers()).astype(np.float32, copy=False)
+    rows, cols = image.shape
+    threads = workers()
+    # The rows are cropped strip by strip, before the columns: the whole spectrum is never there.
+    narrow = np.empty((rows, new_shape[1] // 2 + 1), np.result_type(image.dtype, np.complex64))
+    for top in range(0, rows, STRIP):
+        strip = fft.rfft(image[top : top + STRIP], workers=threads)
+        narrow[top : top + STRIP] = crop_spectrum(strip, (cols,), new_shape[1:])
+    spectrum = fft.fft(narrow, axis=0, workers=threads, overwrite_x=True)
+    cropped = crop_spectrum(spectrum, (rows, new_shape[1]), new_shape)
+    small = fft.irfft2(cropped, s=new_shape, workers=threads, overwrite_x=True)
+    return small.astype(np.float32, copy=False)
 
 
 def fourier_resample_centred(images: FloatImage, box: int, dimensions: int) -> FloatImage:

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from scipy import fft, ndimage
 
 from apbc.errors import ApbcError
-from apbc.preprocess.binning import fourier_resample, resampled_shape
+from apbc.preprocess.binning import crop_spectrum, fourier_resample, resampled_shape, workers
 from apbc.preprocess.normalise import high_pass, normalise
 from apbc.preprocess.working import Preprocessing
 
@@ -32,6 +33,20 @@ def test_resampling_keeps_the_place_of_a_point():
     assert np.unravel_index(small.argmax(), small.shape) == (30, 20)
 
 
+@pytest.mark.parametrize("new_shape", [(300, 260), (1200, 1100)])
+def test_strips_give_the_resampling_of_the_whole(new_shape):
+    image = np.random.default_rng(0).normal(100, 5, (1030, 777)).astype(np.float32)
+    spectrum = crop_spectrum(fft.rfft2(image), image.shape, new_shape)
+    whole = fft.irfft2(spectrum, s=new_shape)
+    np.testing.assert_allclose(fourier_resample(image, new_shape), whole, atol=1e-3)
+
+
+@pytest.mark.parametrize(("told", "found"), [("3", 3), ("", None), ("many", None), ("0", None)])
+def test_threads_are_those_told_or_the_cores(told, found, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", told)
+    assert workers() == found if found else workers() >= 1
+
+
 def test_odd_shapes_are_refused():
     with pytest.raises(ValueError, match="even"):
         fourier_resample(np.zeros((8, 8), np.float32), (5, 4))
@@ -51,6 +66,13 @@ def test_high_pass_removes_a_ramp_and_keeps_a_spot():
     flat = high_pass(image, 10)
     assert abs(flat[60:140, 60:140].mean()) < 0.1
     assert flat[100, 100] > 45
+
+
+@pytest.mark.parametrize(("shape", "sigma"), [((300, 200), 28.0), ((90, 41), 28.0), ((64, 64), 3)])
+def test_high_pass_is_the_image_less_a_mirrored_gaussian(shape, sigma):
+    image = np.random.default_rng(0).normal(1000, 30, shape).astype(np.float32)
+    blurred = ndimage.gaussian_filter(image.astype(float), sigma, mode="reflect", truncate=3.0)
+    np.testing.assert_allclose(high_pass(image, sigma), image - blurred, atol=2e-3)
 
 
 def test_normalisation_ignores_a_few_extreme_pixels():
