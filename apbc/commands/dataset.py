@@ -4,6 +4,12 @@ Good and bad come as folders of coordinate files on micrographs (--good, --bad) 
 as Relion particle stars (--good-particles, --bad-particles). With --micrographs
 the crops are cut out of the micrographs, after the preprocessing that picking
 uses; without, they are read from the particle stacks.
+
+Bad particles may be left out where there are micrographs: places without a label are
+then taken to be mostly no particles. Labels that tell their 2D class (rlnClassNumber, or
+a column view of a CSV) are learnt from evenly over the classes. Labels that carry an
+alignment (rlnOriginXAngst and rlnOriginYAngst, or rlnOriginX and rlnOriginY; columns
+shift_x and shift_y of a CSV, in Å to the particle) are moved onto their particles.
 """
 
 from __future__ import annotations
@@ -26,9 +32,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="micrographs: a glob in quotes, a folder, files, or a .txt list with a path a line",
     )
     parser.add_argument("--good", type=Path, metavar="DIR", help="coordinates of good particles")
-    parser.add_argument("--bad", type=Path, metavar="DIR", help="coordinates of bad particles")
+    parser.add_argument(
+        "--bad", type=Path, metavar="DIR", help="coordinates of bad particles (optional)"
+    )
     parser.add_argument("--good-particles", type=Path, metavar="STAR", help="good particle star")
-    parser.add_argument("--bad-particles", type=Path, metavar="STAR", help="bad particle star")
+    parser.add_argument(
+        "--bad-particles",
+        type=Path,
+        metavar="STAR",
+        help="bad particle star (optional with --micrographs)",
+    )
     parser.add_argument("--diameter", type=float, required=True, metavar="Å", help="of a particle")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help="HDF5 file to write"
@@ -69,8 +82,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=10_000,
         metavar="N",
-        help="crop at most N good and N bad particles, spread over all micrographs "
+        help="crop at most N good and N bad particles, spread over all micrographs and 2D classes "
         "(default: 10000)",
+    )
+    parser.add_argument(
+        "--no-recentre",
+        action="store_true",
+        help="leave labels where they were picked, whatever alignment they carry",
     )
 
 
@@ -91,13 +109,11 @@ def run(args: argparse.Namespace) -> int:
     stars = (args.good_particles, args.bad_particles)
     if any(folders) and any(stars):
         raise ApbcError("give either --good and --bad or --good-particles and --bad-particles")
-    if not (all(folders) or all(stars)):
-        missing = "bad" if (args.good or args.good_particles) else "good"
+    if not (args.good or args.good_particles):
         raise ApbcError(
-            f"there are no {missing} particles; apbc learns from both, so give --{missing} or "
-            f"--{missing}-particles"
+            "there are no good particles to learn from; give --good or --good-particles"
         )
-    if all(folders) and not args.micrographs:
+    if args.good and not args.micrographs:
         raise ApbcError("coordinates need the micrographs they were picked on; give --micrographs")
     options = build.DatasetOptions(
         preprocessing=Preprocessing(diameter=args.diameter, contrast=args.contrast),
@@ -108,15 +124,16 @@ def run(args: argparse.Namespace) -> int:
         stack_contrast=args.stack_contrast,
         ctf_file=args.ctf,
     )
-    if all(stars):
-        good, bad = read_particles(stars[0]), read_particles(stars[1])
+    if args.good_particles:
+        good = read_particles(args.good_particles)
+        bad = read_particles(args.bad_particles) if args.bad_particles else None
         if not args.micrographs:
             build.from_stacks(good, bad, options, args.out)
             logger.info("wrote %s", args.out)
             return 0
-        found = labels.from_particles(good, bad)
+        found = labels.from_particles(good, bad, not args.no_recentre)
     else:
-        found = labels.from_folders(*folders)
+        found = labels.from_folders(args.good, args.bad, not args.no_recentre)
     build.from_micrographs(find_micrographs(args.micrographs), found, options, args.out)
     logger.info("wrote %s", args.out)
     return 0

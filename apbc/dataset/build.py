@@ -24,9 +24,12 @@ from apbc.dataset.labels import (
     Labels,
     check_counts,
     sha256_of,
+    views_of,
 )
+from apbc.dataset.recentre import recentre
 from apbc.dataset.split import NAMES, TRAIN, split_labels
 from apbc.dataset.store import DatasetWriter
+from apbc.dataset.views import UNKNOWN, count, described, evenly
 from apbc.errors import ApbcError
 from apbc.io.ctf import read_ctf
 from apbc.io.files import atomic_path
@@ -56,8 +59,8 @@ class DatasetOptions:
     split_by : {"micrograph", "particle"}
     seed : int
     most_of_a_class : int
-        Of more good (or bad) particles a seeded choice spread over all micrographs
-        is cropped; all stay known as positions.
+        Of more good (or bad) particles a seeded choice spread over all micrographs, and
+        even over the views, is cropped; all stay known as positions.
     pixel_size : float, optional
         Å per pixel of the micrographs, over their headers.
     stack_contrast : {"white", "dark"}
@@ -84,6 +87,7 @@ class Rows:
     coordinates: list[npt.NDArray[np.float64]] = field(default_factory=list)
     working: list[npt.NDArray[np.float64]] = field(default_factory=list)
     has_crop: list[bool] = field(default_factory=list)
+    view: list[npt.NDArray[np.int64]] = field(default_factory=list)
 
     def add(
         self,
@@ -92,14 +96,16 @@ class Rows:
         coordinates: npt.NDArray[np.float64],
         working: npt.NDArray[np.float64],
         has_crop: npt.NDArray[np.bool_],
+        view: npt.NDArray[np.int64] | None = None,
     ) -> None:
-        """Append labels of one kind on one micrograph."""
+        """Append labels of one kind on one micrograph; without views these are not known."""
         n = len(coordinates)
         self.kind += [kind] * n
         self.micrograph += [micrograph] * n
         self.coordinates.append(coordinates.reshape(-1, 2))
         self.working.append(working.reshape(-1, 2))
         self.has_crop += has_crop.tolist()
+        self.view.append(np.full(n, UNKNOWN) if view is None else view)
 
     def columns(self, split: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
         """Columns as arrays, with the split."""
@@ -109,6 +115,7 @@ class Rows:
             "coordinates": np.concatenate(self.coordinates),
             "working": np.concatenate(self.working),
             "has_crop": np.array(self.has_crop),
+            "view": np.concatenate(self.view),
             "split": split,
         }
 
@@ -163,7 +170,7 @@ def from_micrographs(
             missing[0],
         )
     labels = replace(labels, positions={name: labels.positions[name] for name in names})
-    check_counts(labels.total(GOOD), labels.total(BAD))
+    check_counts(labels.total(GOOD), None if labels.good_alone else labels.total(BAD))
     infos = [micrograph_info(by_name[name]) for name in names]
     pixel_size = pixel_size_of(infos, options.pixel_size)
     for path, told in labels.pixel_sizes.items():
@@ -174,15 +181,15 @@ def from_micrographs(
             raise ApbcError(
                 f"{options.ctf_file} has no CTF for micrograph {info.name}; estimate it"
             )
+    shapes = {info.name: info.shape for info in infos}
+    labels, recentring = recentre(labels, preprocessing.diameter, pixel_size, shapes)
 
     counts = np.array([[len(labels.of(n, kind)) for kind in (GOOD, BAD)] for n in names])
     kinds = np.concatenate([np.repeat((GOOD, BAD), row) for row in counts])
     owners = np.repeat(np.arange(len(names)), counts.sum(axis=1))
     split, split_by = split_labels(kinds, owners, options.split_by, options.seed)
     kept_images = _kept_images(names, owners, split)
-    shares = {
-        kind: min(1.0, options.most_of_a_class / max(1, labels.total(kind))) for kind in (GOOD, BAD)
-    }
+    cropped = {kind: _cropped(labels, names, kind, options) for kind in (GOOD, BAD)}
     n_background = int(
         np.clip(MOST_BACKGROUND // len(names), FEWEST_BACKGROUND, BACKGROUND_PER_MICROGRAPH)
     )
@@ -203,13 +210,10 @@ def from_micrographs(
                     writer.add_image(info.name, work.pixels)
                 own = split[owners == i]
                 for kind in (GOOD, BAD):
-                    xy = labels.of(info.name, kind)
-                    centres = work.to_working(xy)
-                    chosen = np.zeros(len(xy), bool)
-                    n_chosen = int(np.ceil(shares[kind] * len(xy)))
-                    chosen[rng.permutation(len(xy))[:n_chosen]] = True
+                    places, chosen = labels.of(info.name, kind), cropped[kind][i]
+                    centres = work.to_working(places.xy)
                     writer.add_crops(crop_maker.cut(work.pixels, centres[chosen], size)[0])
-                    rows.add(kind, i, xy, centres, chosen)
+                    rows.add(kind, i, places.xy, centres, chosen, places.view)
                 splits.append(own)
                 centres = _background(work.pixels.shape, rows, i, n_background, preprocessing, rng)
                 writer.add_crops(crop_maker.cut(work.pixels, centres, size)[0])
@@ -232,6 +236,8 @@ def from_micrographs(
                     split_by,
                     {**labels.sources, **_hash_of(options.ctf_file)},
                     {"working_images": hashes, "paths": [str(info.path) for info in infos]},
+                    columns,
+                    recentring,
                 ),
             )
         finally:
@@ -240,12 +246,13 @@ def from_micrographs(
 
 
 def from_stacks(
-    good: ParticleTable, bad: ParticleTable, options: DatasetOptions, out: Path
+    good: ParticleTable, bad: ParticleTable | None, options: DatasetOptions, out: Path
 ) -> dict[str, dict[str, int]]:
     """Make a data set of extracted particle images, without micrographs.
 
     Stacks are memory-mapped and each particle is read once. No background is known
-    then, so a model learns the difference between good and bad alone.
+    then, so a model learns the difference between good and bad alone, and both are needed.
+    The images are taken as they are, not re-centred.
 
     Parameters
     ----------
@@ -264,6 +271,11 @@ def from_stacks(
     ApbcError
         On bad input; nothing is written then.
     """
+    if bad is None:
+        raise ApbcError(
+            "there are no bad particles, and stacks show no background to tell good ones from; "
+            "give --bad-particles, or --micrographs to learn from good ones alone"
+        )
     if options.ctf_file:
         raise ApbcError("--ctf needs --micrographs: the phases of particle stacks are not flipped")
     check_counts(good.n, bad.n)
@@ -284,7 +296,8 @@ def from_stacks(
         writer = DatasetWriter(temporary, size, preprocessing)
         try:
             for kind, table in tables:
-                chosen = np.sort(rng.permutation(table.n)[: options.most_of_a_class])
+                views = views_of(table.classes, table.n, table.path)
+                chosen = evenly(views, options.most_of_a_class, rng)
                 for picked, images, pixel_size in stack_chunks(table, chosen, options.pixel_size):
                     writer.add_crops(
                         crop_maker.from_particle_images(
@@ -295,7 +308,7 @@ def from_stacks(
                     xy = np.zeros((n, 2))
                     if table.coordinates is not None:
                         xy = table.coordinates[picked]
-                    rows.add(kind, -1, xy, np.zeros((n, 2)), np.ones(n, bool))
+                    rows.add(kind, -1, xy, np.zeros((n, 2)), np.ones(n, bool), views[picked])
                     own = table.micrograph_names or []
                     stems = [Path(own[j]).stem for j in picked] if own else []
                     owners += [index[stem] for stem in stems] or [0] * n
@@ -308,7 +321,7 @@ def from_stacks(
             writer.finish(
                 columns,
                 {"name": names, "pixel_size": [0.0] * len(names), "shape": [(0, 0)] * len(names)},
-                _provenance(options, "stacks", split_by, sources, {}),
+                _provenance(options, "stacks", split_by, sources, {}, columns, None),
             )
         finally:
             writer.close()
@@ -371,7 +384,19 @@ def _check_inside(info: MicrographInfo, labels: Labels) -> None:
     """Raise if labels lie outside their micrograph."""
     for kind in (GOOD, BAD):
         what = f"{KIND_NAMES[kind]} particles"
-        crop_maker.check_inside(labels.of(info.name, kind), info.shape, info.name, what)
+        crop_maker.check_inside(labels.of(info.name, kind).xy, info.shape, info.name, what)
+
+
+def _cropped(
+    labels: Labels, names: list[str], kind: int, options: DatasetOptions
+) -> list[npt.NDArray[np.bool_]]:
+    """Labels of a kind that get a crop, by micrograph."""
+    places = [labels.of(name, kind) for name in names]
+    views = np.concatenate([p.view for p in places])
+    chosen = np.zeros(len(views), bool)
+    rng = np.random.default_rng([options.seed, len(names), kind])
+    chosen[evenly(views, options.most_of_a_class, rng)] = True
+    return np.split(chosen, np.cumsum([len(p) for p in places])[:-1])
 
 
 def _background(
@@ -414,6 +439,8 @@ def _provenance(
     split_by: str,
     sources: dict[str, str],
     micrographs: dict[str, Any],
+    columns: dict[str, npt.NDArray[Any]],
+    recentring: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """Tell what went into a data set, for its JSON record."""
     import h5py
@@ -423,6 +450,8 @@ def _provenance(
         "source": source,
         "inputs_sha256": sources,
         "micrographs": micrographs,
+        "views": {str(k): n for k, n in count(columns["view"][columns["kind"] == GOOD]).items()},
+        "recentred": recentring,
         "options": {
             "split_by": split_by,
             "seed": options.seed,
@@ -443,13 +472,14 @@ def _provenance(
 def _report(columns: dict[str, npt.NDArray[Any]], names: list[str]) -> dict[str, dict[str, int]]:
     """Log the balance of the classes and return the counts by split."""
     kind, split, owner = columns["kind"], columns["split"], columns["micrograph"]
+    good_alone = not (kind == BAD).any()
     counts = {
         part: {name: int(np.sum((split == i) & (kind == k))) for k, name in KIND_NAMES.items()}
         for i, part in enumerate(NAMES)
     }
     for part, row in counts.items():
         logger.info("%s: %s", part, ", ".join(f"{n} {name}" for name, n in row.items()))
-        if min(row["good"], row["bad"]) == 0:
+        if row["good"] == 0 or (row["bad"] == 0 and not good_alone):
             logger.warning("the %s split lacks good or bad particles; its figures say little", part)
     if names:
         per = {
@@ -459,7 +489,11 @@ def _report(columns: dict[str, npt.NDArray[Any]], names: list[str]) -> dict[str,
         for name, n_good, n_bad in zip(names, per[GOOD], per[BAD], strict=True):
             logger.info("%s: %d good, %d bad", name, n_good, n_bad)
     good, bad = int(np.sum(kind == GOOD)), int(np.sum(kind == BAD))
-    logger.info("class balance: %.1f good for each bad particle", good / max(1, bad))
-    if min(good, bad) < 5 * FEWEST_OF_A_CLASS:
+    views = columns["view"][kind == GOOD]
+    if (views != UNKNOWN).any():
+        logger.info("views: %s", described(views))
+    if not good_alone:
+        logger.info("class balance: %.1f good for each bad particle", good / max(1, bad))
+    if good < 5 * FEWEST_OF_A_CLASS or (bad < 5 * FEWEST_OF_A_CLASS and not good_alone):
         logger.warning("fewer than %d particles of a class: more would help", 5 * FEWEST_OF_A_CLASS)
     return counts

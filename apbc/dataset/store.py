@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from apbc.dataset.labels import BAD, GOOD, UNLABELLED
 from apbc.dataset.split import NAMES
+from apbc.dataset.views import UNKNOWN
 from apbc.errors import ApbcError
 from apbc.preprocess.working import Preprocessing
 
@@ -26,7 +27,9 @@ COLUMNS = {
     "working": np.float32,
     "split": np.int8,
     "has_crop": np.bool_,
+    "view": np.int32,
 }
+LATER_COLUMNS = {"view": UNKNOWN}  # what older files lack, and how they are read
 
 FloatImage = npt.NDArray[np.float32]
 
@@ -163,6 +166,8 @@ class Dataset:
         ``x, y`` in working pixels.
     split : ndarray of int8, shape (n,)
         0 training, 1 validation, 2 test.
+    view : ndarray of int32, shape (n,)
+        2D class of each label, 1 or more; -1 where it is not known.
     crop_rows : ndarray of int, shape (m,)
         Row of the label that each crop belongs to, in the order of the crops.
     micrograph_names : list of str
@@ -193,12 +198,20 @@ class Dataset:
         self.preprocessing = Preprocessing.from_dict(json.loads(self._file.attrs["preprocessing"]))
         self._crops = self._file["crops"]
         self.crop_size = int(self._crops.shape[1])
-        table = {name: self._file["labels"][name][:] for name in COLUMNS}
+        labels = self._file["labels"]
+        n = len(labels["kind"])
+        table = {
+            name: labels[name][:]
+            if name in labels or name not in LATER_COLUMNS
+            else np.full(n, LATER_COLUMNS[name], dtype)
+            for name, dtype in COLUMNS.items()
+        }
         self.kind = table["kind"]
         self.micrograph = table["micrograph"]
         self.coordinates = table["coordinates"]
         self.working = table["working"]
         self.split = table["split"]
+        self.view = table["view"]
         self.crop_rows = np.flatnonzero(table["has_crop"])
         if len(self.crop_rows) != len(self._crops):
             raise ApbcError(f"{path} is incomplete; make it again with apbc dataset")
@@ -254,6 +267,11 @@ class Dataset:
         """Split of a micrograph, when the split is by micrograph."""
         rows = self.micrograph == self.micrograph_names.index(name)
         return int(self.split[rows][0])
+
+    @property
+    def good_alone(self) -> bool:
+        """Whether it holds no bad particles, which then are not known."""
+        return not bool((self.kind == BAD).any())
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Labels of each kind in each split: ``{"train": {"good": n, ...}, ...}``."""

@@ -7,6 +7,7 @@ Coordinates are pixel centres in pixels of the micrograph, ``x`` columns and
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,11 @@ SCORE_LABEL = "rlnAutopickFigureOfMerit"
 # What a file of known particles may tell of them besides: class, pose in degrees, and whether the
 # particle can be seen at all (1) or is hidden (0).
 TRUTH_COLUMNS = ("class", "rot", "tilt", "psi", "visible")
+# What a file of labels may tell of them besides: the 2D class, and how far the particle lies from
+# the coordinate in Å (star files tell the negative of it, the shift that centres the particle).
+LABEL_COLUMNS = ("view", "class", "shift_x", "shift_y")
+CLASS_LABEL = "rlnClassNumber"
+ORIGIN_LABELS = ("rlnOriginXAngst", "rlnOriginYAngst")
 
 
 def read_coordinates(path: str | Path) -> FloatArray:
@@ -171,6 +177,62 @@ def read_truth_columns(path: str | Path) -> dict[str, dict[str, FloatArray]]:
     }
 
 
+def read_label_columns(path: str | Path) -> dict[str, dict[str, FloatArray]]:
+    """Read what the files of labels tell of them besides their places.
+
+    Parameters
+    ----------
+    path : str or Path
+        A set, as `read_coordinate_folder` takes it: CSV files with ``view`` (or ``class``),
+        ``shift_x`` and ``shift_y``; star files with ``rlnClassNumber``, ``rlnOriginXAngst`` and
+        ``rlnOriginYAngst``.
+
+    Returns
+    -------
+    dict of str to dict of str to ndarray
+        By the stem of the micrograph, in the order of the rows, what its file has: ``view``,
+        shape (n,), and ``shift``, shape (n, 2): how far the particle lies from the coordinate,
+        in Å. NaN where a cell is empty.
+
+    Raises
+    ------
+    ApbcError
+        If a value is no number.
+    """
+    path = Path(path)
+    if path.is_file() and path.suffix.lower() == ".star":
+        table = read_star(path).table_with("rlnCoordinateX", "rlnCoordinateY")
+        if "rlnMicrographName" in table:
+            columns = _star_label_columns(table)
+            return {
+                stem: {name: column[rows] for name, column in columns.items()}
+                for stem, rows in _rows_by_micrograph(table).items()
+            }
+    return {stem: _label_columns(file) for stem, file in _files_of(path).items()}
+
+
+def _label_columns(path: Path) -> dict[str, FloatArray]:
+    suffix = path.suffix.lower()
+    if suffix == ".star":
+        return _star_label_columns(read_star(path).table_with("rlnCoordinateX", "rlnCoordinateY"))
+    found = _csv_columns(path, LABEL_COLUMNS) if suffix == ".csv" else {}
+    columns = {}
+    if "view" in found or "class" in found:
+        columns["view"] = found["view" if "view" in found else "class"]
+    if "shift_x" in found and "shift_y" in found:
+        columns["shift"] = np.stack([found["shift_x"], found["shift_y"]], axis=1)
+    return columns
+
+
+def _star_label_columns(table: StarTable) -> dict[str, FloatArray]:
+    columns = {}
+    if CLASS_LABEL in table:
+        columns["view"] = table.numbers(CLASS_LABEL)
+    if all(label in table for label in ORIGIN_LABELS):
+        columns["shift"] = -np.stack([table.numbers(label) for label in ORIGIN_LABELS], axis=1)
+    return columns
+
+
 def _files_of(path: Path) -> dict[str, Path]:
     """Files of a coordinate set by the stem of their micrograph; one file is a set, too."""
     if not path.exists():
@@ -191,22 +253,7 @@ def _files_of(path: Path) -> dict[str, Path]:
 
 
 def _truth_columns(path: Path) -> dict[str, FloatArray]:
-    reader = csv.reader(
-        path.read_text(encoding="utf-8-sig").splitlines(),
-        skipinitialspace=True,
-    )
-    header = [name.strip().lower() for name in next(reader, [])]
-    wanted = {name: header.index(name) for name in TRUTH_COLUMNS if name in header}
-    if not wanted:
-        return {}
-    rows = []
-    for values in reader:
-        if not any(value.strip() for value in values):
-            continue
-        picked = [values[i].strip() if i < len(values) else "" for i in wanted.values()]
-        rows.append(_numbers(path, reader.line_num, picked))
-    table = np.array(rows, float).reshape(-1, len(wanted))
-    columns = {name: table[:, k] for k, name in enumerate(wanted)}
+    columns = _csv_columns(path, TRUTH_COLUMNS)
     for name, column in columns.items():
         if not np.isfinite(column).all():
             row = int(np.argmin(np.isfinite(column))) + 1
@@ -214,6 +261,26 @@ def _truth_columns(path: Path) -> dict[str, FloatArray]:
     if not np.isin(columns.get("visible", 1), (0, 1)).all():
         raise ApbcError(f"the column visible of {path} may hold 1 and 0 alone; mend the file")
     return columns
+
+
+def _csv_columns(path: Path, names: Sequence[str]) -> dict[str, FloatArray]:
+    """Those of the columns that a CSV file has; NaN where a cell is empty."""
+    reader = csv.reader(
+        path.read_text(encoding="utf-8-sig").splitlines(),
+        skipinitialspace=True,
+    )
+    header = [name.strip().lower() for name in next(reader, [])]
+    wanted = {name: header.index(name) for name in names if name in header}
+    if not wanted:
+        return {}
+    rows = []
+    for values in reader:
+        if not any(value.strip() for value in values):
+            continue
+        picked = [values[i].strip() if i < len(values) else "" for i in wanted.values()]
+        rows.append(_numbers(path, reader.line_num, [value or "nan" for value in picked]))
+    table = np.array(rows, float).reshape(-1, len(wanted))
+    return {name: table[:, k] for k, name in enumerate(wanted)}
 
 
 def box_size_of(path: str | Path) -> float | None:
@@ -250,12 +317,16 @@ def _from_table(table: StarTable) -> FloatArray:
 
 
 def _by_micrograph(table: StarTable) -> dict[str, FloatArray]:
-    stems = np.array([Path(name).stem for name in table.text("rlnMicrographName")], object)
     coordinates = _from_table(table)
+    return {stem: coordinates[rows] for stem, rows in _rows_by_micrograph(table).items()}
+
+
+def _rows_by_micrograph(table: StarTable) -> dict[str, npt.NDArray[np.int64]]:
+    """Rows of each micrograph, by its stem."""
+    stems = np.array([Path(name).stem for name in table.text("rlnMicrographName")], object)
     order = np.argsort(stems, kind="stable")
     names, starts = np.unique(stems[order], return_index=True)
-    parts = np.split(coordinates[order], starts[1:])
-    return dict(zip((str(name) for name in names), parts, strict=False))
+    return dict(zip((str(n) for n in names), np.split(order, starts[1:]), strict=False))
 
 
 def _csv_rows(path: Path, lines: list[str]) -> list[tuple[float, ...]]:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from apbc.errors import ApbcError
 from apbc.io.star import StarFile, StarTable, read_star, write_star
+from apbc.io.tables import check_finite
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -110,6 +111,39 @@ class ParticleTable:
     def micrograph_names(self) -> list[str] | None:
         """Micrograph of each particle as the file names it; None without the column."""
         return self.table.text("rlnMicrographName") if "rlnMicrographName" in self.table else None
+
+    @cached_property
+    def classes(self) -> FloatArray | None:
+        """Class of each particle, shape (n,); None without the column."""
+        return self.table.numbers("rlnClassNumber") if "rlnClassNumber" in self.table else None
+
+    @cached_property
+    def shifts(self) -> FloatArray | None:
+        """How far each particle lies from the middle of its image, shape (n, 2); None if not told.
+
+        x and y in Å. Relion's files hold the negative of it, the shift that centres the particle:
+        ``rlnOriginXAngst``, before version 3.1 ``rlnOriginX`` in pixels of the image.
+
+        Raises
+        ------
+        ApbcError
+            If the shifts are in pixels whose size is not known, or a value is no finite number.
+        """
+        angstroms, pixels = ([f"rlnOrigin{axis}{unit}" for axis in "XY"] for unit in ("Angst", ""))
+        if angstroms[0] in self.table:
+            labels, scale = angstroms, np.ones(self.n)
+        elif pixels[0] in self.table:
+            if self.pixel_sizes is None:
+                raise ApbcError(
+                    f"{self.path} has shifts in pixels (_rlnOriginX) and no pixel size; add "
+                    "_rlnDetectorPixelSize and _rlnMagnification, or convert it with Relion"
+                )
+            labels, scale = pixels, self.pixel_sizes
+        else:
+            return None
+        values = np.stack([self.table.numbers(label) for label in labels], axis=1)
+        check_finite(self.path, values, names=labels)
+        return -values * scale[:, None]
 
     @cached_property
     def images(self) -> tuple[npt.NDArray[np.int64], list[Path]]:

@@ -109,18 +109,7 @@ def _from_star(path: Path) -> PoseTable:
     particles = read_particles(path)
     table = particles.table
     angles = _columns(table, ANGLE_LABELS)
-    shifts = None
-    if "rlnOriginXAngst" in table:
-        shifts = -_columns(table, ("rlnOriginXAngst", "rlnOriginYAngst"))
-    elif "rlnOriginX" in table:
-        sizes = particles.pixel_sizes
-        if sizes is None:
-            raise ApbcError(
-                f"{path} has shifts in pixels (_rlnOriginX) and no pixel size; add "
-                "_rlnDetectorPixelSize and _rlnMagnification, or convert it with Relion"
-            )
-        shifts = -_columns(table, ("rlnOriginX", "rlnOriginY")) * sizes[:, None]
-    return PoseTable(path, image_names(table), euler_to_matrix(angles), shifts)
+    return PoseTable(path, image_names(table), euler_to_matrix(angles), particles.shifts)
 
 
 def _columns(table: StarTable, labels: tuple[str, ...]) -> FloatArray:

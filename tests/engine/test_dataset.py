@@ -250,6 +250,178 @@ def test_labels_of_other_micrographs(folder, capsys, demo_diameter):
     assert "file names must agree" in fails(folder, capsys, demo_diameter)
 
 
+def test_good_labels_alone(demo_data, demo_dataset, demo_diameter, tmp_path, caplog):
+    caplog.set_level("INFO")
+    out = tmp_path / "good.h5"
+    make = ["dataset", "--micrographs", demo_data / "micrographs", "--diameter", demo_diameter]
+    run_apbc([*make, "--good", demo_data / "good", "--out", out])
+    said = caplog.text
+    assert said.count("good labels alone") == 1 and "lacks good or bad" not in said
+    with Dataset(out) as alone, Dataset(demo_dataset) as both:
+        assert alone.good_alone and not both.good_alone
+        for part, counts in alone.counts().items():
+            assert counts["bad"] == 0 and counts["good"] > 0 and counts["unlabelled"] > 0, part
+        good = both.coordinates[both.kind == GOOD]
+        assert sorted(map(tuple, alone.coordinates[alone.kind == GOOD])) == sorted(map(tuple, good))
+
+
+def test_good_stars_alone(demo_data, demo_diameter, tmp_path, capsys):
+    good, bad = particle_stars(tmp_path / "stacks", demo_data)
+    make = ["dataset", "--diameter", demo_diameter, "--out", tmp_path / "a.h5"]
+    run_apbc([*make, "--good-particles", good, "--micrographs", demo_data / "micrographs"])
+    with Dataset(tmp_path / "a.h5") as dataset:
+        assert dataset.good_alone
+    capsys.readouterr()
+    run_apbc([*make, "--good-particles", good], expect=1)
+    assert "give --bad-particles, or --micrographs" in capsys.readouterr().err
+    run_apbc([*make, "--bad-particles", bad], expect=1)
+    assert "no good particles" in capsys.readouterr().err
+
+
+def with_columns(folder, **columns):
+    """Add columns to the CSV files of a folder; a value is a number or a function of the rows."""
+    for path in sorted(folder.glob("*.csv")):
+        rows = read_coordinates(path)
+        header, *lines = path.read_text().splitlines()
+        for name, told in columns.items():
+            values = told(rows) if callable(told) else [told] * len(rows)
+            header += f",{name}"
+            lines = [f"{line},{value}" for line, value in zip(lines, values, strict=True)]
+        path.write_text("\n".join([header, *lines]) + "\n")
+
+
+def test_views_of_csv_files(folder, demo_data, demo_diameter, caplog):
+    caplog.set_level("INFO")
+    with_columns(folder / "good", view=lambda rows: [3 if x < 320 else "" for x in rows[:, 0]])
+    out = folder / "data.h5"
+    run_apbc(
+        ["dataset", "--micrographs", folder / "micrographs", "--good", folder / "good"]
+        + ["--bad", folder / "bad", "--diameter", demo_diameter, "--out", out]
+    )
+    with Dataset(out) as dataset:
+        good = dataset.kind == GOOD
+        expected = np.where(dataset.coordinates[good][:, 0] < 320, 3, -1)
+        np.testing.assert_array_equal(dataset.view[good], expected)
+        assert (dataset.view[~good] == -1).all() and dataset.view.dtype == np.int32
+        n = int((expected == 3).sum())
+        assert dataset.provenance["views"] == {"-1": len(expected) - n, "3": n}
+    assert f"views: class 3: {n}, unknown: {len(expected) - n}" in caplog.text
+
+
+def test_older_data_sets_have_no_views(demo_dataset, tmp_path):
+    old = shutil.copy(demo_dataset, tmp_path / "old.h5")
+    with h5py.File(old, "r+") as handle:
+        del handle["labels/view"]
+    with Dataset(old) as dataset:
+        assert len(dataset.view) == len(dataset.kind) and (dataset.view == -1).all()
+
+
+def test_a_class_that_is_no_number(folder, capsys, demo_diameter):
+    with_columns(folder / "bad", view="2.5")
+    assert "no whole number" in fails(folder, capsys, demo_diameter)
+
+
+def test_a_rare_view_survives_the_cut(folder, demo_diameter):
+    numbers = iter(range(10_000))
+    with_columns(folder / "good", view=lambda rows: [1 + (next(numbers) % 20 == 0) for _ in rows])
+    out = folder / "data.h5"
+    run_apbc(
+        ["dataset", "--micrographs", folder / "micrographs", "--good", folder / "good"]
+        + ["--diameter", demo_diameter, "--out", out, "--max-particles", 40]
+    )
+    with Dataset(out) as dataset:
+        of_crops = dataset.view[dataset.crop_rows[dataset.crops_of(None, (GOOD,))]]
+        rare = int((dataset.view == 2).sum())
+        assert 0 < rare < 20 and np.sum(of_crops == 2) == rare and len(of_crops) == 40
+
+
+def star_of_labels(path, folder, shift, view, old=False, size=3.5):
+    """Write the labels of a folder as a star file, moved away by a shift in Å that it tells."""
+    rows = []
+    for csv in sorted(folder.glob("*.csv")):
+        for x, y, _ in read_coordinates(csv):
+            x, y = x - shift[0] / size, y - shift[1] / size
+            origin = [-value / (2 * size if old else 1) for value in shift]
+            rows.append(f"{csv.stem}.mrc {x:.6f} {y:.6f} {origin[0]:.6f} {origin[1]:.6f} {view}")
+    unit = "" if old else "Angst"
+    columns = ["MicrographName", "CoordinateX", "CoordinateY"]
+    columns += [f"OriginX{unit}", f"OriginY{unit}", "ClassNumber"]
+    if old:
+        columns += ["DetectorPixelSize", "Magnification"]
+        rows = [f"{row} {2 * size} 10000" for row in rows]
+    text = "data_particles\n\nloop_\n"
+    text += "".join(f"_rln{name} #{i}\n" for i, name in enumerate(columns, 1))
+    path.write_text(text + "\n".join(rows) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_labels_are_moved_onto_their_particles(demo_data, demo_diameter, tmp_path, caplog, old):
+    caplog.set_level("INFO")
+    shift = (17.5, 10.5)
+    stars = {
+        kind: star_of_labels(tmp_path / f"{kind}.star", demo_data / kind, shift, view, old)
+        for kind, view in (("good", 4), ("bad", 9))
+    }
+    make = ["dataset", "--micrographs", demo_data / "micrographs", "--diameter", demo_diameter]
+    make += ["--good-particles", stars["good"], "--bad-particles", stars["bad"]]
+    found = {}
+    for name, more in (("moved", []), ("left", ["--no-recentre"])):
+        run_apbc([*make, "--out", tmp_path / f"{name}.h5", *more])
+        with Dataset(tmp_path / f"{name}.h5") as dataset:
+            found[name] = dataset.coordinates[dataset.kind != UNLABELLED]
+            assert set(dataset.view[dataset.kind == GOOD].tolist()) == {4}
+            assert set(dataset.view[dataset.kind == BAD].tolist()) == {9}
+            told = dataset.provenance["recentred"]
+            n = len(found[name]) if name == "moved" else 0
+            assert (told["moved"], told["left"]) == (n, 0)
+    said = caplog.text
+    assert f"{len(found['moved'])} of {len(found['moved'])} labels were moved" in said
+    assert "by 20.4 Å in the median" in said
+    with Dataset(tmp_path / "moved.h5") as dataset:
+        for i, name in enumerate(dataset.micrograph_names):
+            mine = (dataset.micrograph == i) & (dataset.kind == GOOD)
+            expected = read_coordinates(demo_data / "good" / f"{name}.csv")[:, :2]
+            np.testing.assert_allclose(dataset.coordinates[mine], expected, atol=0.01)
+    np.testing.assert_allclose(found["moved"] - found["left"] - [[5, 3]], 0, atol=0.01)
+
+
+def test_shifts_that_are_not_believed(folder, demo_diameter, caplog):
+    size = 3.5
+    far = 0.6 * demo_diameter
+    with_columns(folder / "good", shift_x=-far, shift_y=0)
+    edge = sorted((folder / "bad").glob("*.csv"))[0]
+    with_columns(folder / "bad", shift_x=lambda rows: [2 * size] * len(rows), shift_y=0)
+    edge.write_text(edge.read_text() + f"638,300,{5 * size},0\n638,300,,\n")
+    out = folder / "data.h5"
+    run_apbc(
+        ["dataset", "--micrographs", folder / "micrographs", "--good", folder / "good"]
+        + ["--bad", folder / "bad", "--diameter", demo_diameter, "--out", out]
+    )
+    with Dataset(out) as dataset:
+        told = dataset.provenance["recentred"]
+        n_good, n_bad = (int((dataset.kind == kind).sum()) for kind in (GOOD, BAD))
+        assert (told["moved"], told["left"]) == (n_bad - 2, n_good + 1)
+        assert told["median"] == pytest.approx(2 * size)
+        for i, name in enumerate(dataset.micrograph_names):
+            for kind, folder_name, moved in ((GOOD, "good", 0), (BAD, "bad", 2)):
+                mine = (dataset.micrograph == i) & (dataset.kind == kind)
+                rows = read_coordinates(folder / folder_name / f"{name}.csv")[:, 0]
+                moved = np.where(rows == 638, 0, moved)
+                np.testing.assert_allclose(dataset.coordinates[mine][:, 0], rows + moved, atol=0.01)
+    assert f"{n_good + 1} labels stay where they were picked" in caplog.text
+
+
+def test_shifts_in_pixels_of_unknown_size(demo_data, demo_diameter, tmp_path, capsys):
+    star = star_of_labels(tmp_path / "good.star", demo_data / "good", (3.5, 0), 1)
+    star.write_text(star.read_text().replace("Angst", ""))
+    make = ["dataset", "--micrographs", demo_data / "micrographs", "--diameter", demo_diameter]
+    make += ["--good-particles", star, "--out", tmp_path / "data.h5"]
+    run_apbc(make, expect=1)
+    assert "--no-recentre" in capsys.readouterr().err
+    run_apbc([*make, "--no-recentre"])
+
+
 def test_other_files_are_no_data_sets(tmp_path):
     with pytest.raises(ApbcError, match="no data set"):
         Dataset(tmp_path / "missing.h5")
