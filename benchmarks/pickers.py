@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 from common import (
+    DIAMETER,
     WORK,
     CommandFailed,
     Missing,
@@ -39,11 +40,13 @@ from common import (
     logger,
     measured,
     source_digest,
+    split,
     together,
 )
 
 from apbc.io.coordinates import read_coordinate_folder, write_coordinates
 
+KEPT = WORK / "picking"
 TOPAZ_ENVIRONMENT = WORK / "topaz-env"
 # setuptools: newer ones have no pkg_resources, with which Topaz finds its models on some Pythons.
 TOPAZ_PACKAGES = ("topaz-em==0.3.20", "torch", "torchvision", "setuptools<81")
@@ -179,6 +182,20 @@ def apbc_pick(
     record = json.loads((out / "picks" / "run.json").read_text())
     settings = {"commands": costs.pop("commands")}
     return Picks(out / "picks" / "candidates", record["threshold"], costs, settings)
+
+
+def benchmark_model(
+    architecture: str = "dense", seed: int = 0, extra: Sequence[object] = ()
+) -> Model:
+    """Train on the labels of the benchmark's first micrographs."""
+    data, training, _ = split()
+    dataset, made = apbc_dataset(
+        training, data / "good", data / "bad", DIAMETER, KEPT / "apbc-dataset"
+    )
+    words = "-".join(re.sub(r"\W", "", str(word)) for word in extra)
+    name = "-".join(filter(None, ["apbc", architecture, words, str(seed)]))
+    model = apbc_train(dataset, KEPT / name, architecture, seed, extra)
+    return Model(model.path, {**model.costs, "dataset": made}, model.settings)
 
 
 # --- Topaz -----------------------------------------------------------------------------------

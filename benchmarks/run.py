@@ -1,9 +1,10 @@
-"""Measure accuracy, speed and memory; results go to ``bench/`` (ignored) as JSON and text.
+"""Measure memory, reading, the workflow and more; results go to ``bench/`` (ignored) as JSON.
 
-    python benchmarks/run.py [--only accuracy picking ...] [--seeds 0 1 2]
+    python benchmarks/run.py [--only memory reading ...] [--seeds 0 1 2]
 
-Needs the benchmark (``APBC_BENCH_DATA`` or ``../shared/bench``), and Relion on PATH for the peer
-and the workflow. Copy figures worth keeping to docs/benchmarks.md with the machine and the date.
+Accuracy and speed of picking beside other pickers are measured by ``picking.py``. Needs the
+benchmark (``APBC_BENCH_DATA`` or ``../shared/bench``), and Relion on PATH for the workflow. Copy
+figures worth keeping to docs/benchmarks.md with the machine and the date.
 """
 
 from __future__ import annotations
@@ -14,198 +15,36 @@ import logging
 import os
 import platform
 import shutil
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import mrcfile
 import numpy as np
+from common import (
+    DIAMETER,
+    EDGE,
+    REPOSITORY,
+    TRAINING,
+    WORK,
+    CommandFailed,
+    Missing,
+    apbc,
+    measured,
+    prepare,
+)
+from pickers import benchmark_model
 
 from apbc import __version__
 
 logger = logging.getLogger("benchmarks")
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-WORK = REPOSITORY / "bench"
-DIAMETER = 190.0  # Å, of beta-galactosidase
-EDGE = 170.0  # Å, streaks of motion correction
-TRAINING = 7  # micrographs, by name; the others are scored
-
-
-def bench_data() -> Path:
-    """Folder of the benchmark."""
-    folder = Path(os.environ.get("APBC_BENCH_DATA", REPOSITORY.parent / "shared" / "bench"))
-    if not (folder / "score.py").is_file():
-        sys.exit(f"there is no benchmark in {folder}; set APBC_BENCH_DATA")
-    return folder
-
-
-def measured(arguments: list[object], cwd: Path | None = None) -> dict[str, float]:
-    """Run a command in a process of its own: seconds, CPU seconds and peak memory in GB."""
-    start = time.monotonic()
-    with (WORK / "commands.log").open("a") as log:
-        log.write(" ".join(map(str, arguments)) + "\n")
-        log.flush()
-        process = subprocess.Popen(
-            [str(a) for a in arguments], stdout=log, stderr=subprocess.STDOUT, cwd=cwd
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-    if os.waitstatus_to_exitcode(status) != 0:
-        sys.exit(f"{arguments} failed; see {WORK / 'commands.log'}")
-    return {
-        "seconds": time.monotonic() - start,
-        "cpu_seconds": usage.ru_utime + usage.ru_stime,
-        "peak_gb": usage.ru_maxrss / 1e6,
-    }
-
-
-def apbc(*words: object) -> dict[str, float]:
-    """Run an engine verb."""
-    return measured([sys.executable, "-m", "apbc", *words])
-
-
-def prepare(binning: int) -> Path:
-    """Benchmark micrographs as MRC, binned."""
-    out = WORK / f"empiar-10017-bin{binning}"
-    if not (out / "micrographs").is_dir():
-        part = out.with_name(out.name + ".part")
-        shutil.rmtree(part, ignore_errors=True)
-        measured([sys.executable, bench_data() / "prepare.py", part, "--bin", binning])
-        part.rename(out)
-    return out
-
-
-def listed(paths: list[Path], name: str) -> Path:
-    """List micrographs in a text file."""
-    out = WORK / name
-    out.write_text("\n".join(map(str, paths)) + "\n")
-    return out
-
-
-def accuracy(seeds: list[int]) -> dict[str, Any]:
-    """Fair split: labels of the first seven micrographs, scored on the last three."""
-    data = prepare(1)
-    paths = sorted((data / "micrographs").glob("*.mrc"))
-    training, test = listed(paths[:TRAINING], "training.txt"), listed(paths[TRAINING:], "test.txt")
-    dataset = WORK / "data.h5"
-    made = apbc(
-        *("dataset", "--micrographs", training, "--good", data / "good", "--bad", data / "bad"),
-        *("--diameter", DIAMETER, "--out", dataset),
-    )
-    runs: dict[str, Any] = {"dataset_seconds": made["seconds"]}
-    for architecture, some in (("dense", seeds), ("autopick-bc", seeds[:1])):
-        rows = []
-        for seed in some:
-            model, picks = WORK / f"{architecture}-{seed}", WORK / f"picks-{architecture}-{seed}"
-            for folder in (model, model.with_name(model.name + ".partial"), picks):
-                shutil.rmtree(folder, ignore_errors=True)
-            trained = apbc(
-                *("train", dataset, "--out", model, "--architecture", architecture),
-                *("--seed", seed, "--gpu", ""),
-            )
-            apbc("pick", model, "--micrographs", test, "--out", picks, "--gpu", "")
-            exported = evaluate(picks, data / "truth", paths[TRAINING:])
-            candidates = evaluate(picks / "candidates", data / "truth", paths[TRAINING:])
-            rows.append(
-                {
-                    "seed": seed,
-                    "training_seconds": trained["seconds"],
-                    "training_peak_gb": trained["peak_gb"],
-                    **{k: exported[k] for k in ("precision", "recall", "f1", "localisation_error")},
-                    "exported_average_precision": exported["average_precision"],
-                    "average_precision": candidates["average_precision"],
-                    "best_f1": candidates["best_f1"],
-                }
-            )
-            logger.info("%s seed %d: %s", architecture, seed, rows[-1])
-        runs[architecture] = rows
-    for peer in ("crYOLO", "topaz", "deepPicker"):
-        runs[f"published {peer}"] = evaluate_peer(peer, paths[TRAINING:])
-    return runs
-
-
-def evaluate(picks: Path, truth: Path, paths: list[Path]) -> dict[str, Any]:
-    """Figures of picks on some micrographs."""
-    out = WORK / "figures.json"
-    apbc(
-        *("evaluate", picks, truth, "--diameter", DIAMETER, "--edge", EDGE, "--json", out),
-        *("--pixel-size", 1.77, "--shape", 4096, 4096, "--only", *[p.stem for p in paths]),
-    )
-    return dict(json.loads(out.read_text()))
-
-
-def evaluate_peer(peer: str, paths: list[Path]) -> dict[str, Any]:
-    """Score published picks of another program on those of the micrographs that it has."""
-    data = bench_data() / "data" / "empiar-10017"
-    have = [p for p in paths if (data / "peers" / peer / f"{p.stem}.box").is_file()]
-    figures = evaluate(data / "peers" / peer, data / "truth", have)
-    keys = ("micrographs", "precision", "recall", "f1", "average_precision", "best_f1")
-    return {key: figures[key] for key in keys}
-
-
-def picking(seeds: list[int]) -> dict[str, Any]:
-    """Speed and memory of picking 4096 x 4096 float32 micrographs, beside Relion's LoG."""
-    data, model = prepare(1), WORK / f"dense-{seeds[0]}"
-    if not (model / "card.json").is_file():
-        accuracy(seeds[:1])
-    paths = sorted((data / "micrographs").glob("*.mrc"))
-    out = WORK / "picks-speed"
-    figures: dict[str, Any] = {}
-    apbc("pick", model, "--micrographs", paths[0], "--out", out, "--gpu", "")  # warm caches
-    for _ in range(3):  # paired: ours and the peer in turn
-        one = apbc("pick", model, "--micrographs", paths[0], "--out", out, "--gpu", "")
-        ten = apbc("pick", model, "--micrographs", *paths, "--out", out, "--gpu", "")
-        figures.setdefault("seconds_a_micrograph", []).append((ten["seconds"] - one["seconds"]) / 9)
-        figures.setdefault("start_seconds", []).append(
-            one["seconds"] - (ten["seconds"] - one["seconds"]) / 9
-        )
-        figures.setdefault("peak_gb", []).append(ten["peak_gb"])
-        if shutil.which("relion_autopick"):
-            figures.setdefault("relion_log_seconds_a_micrograph", []).append(relion_log(paths))
-    summary = {key: statistics.median(values) for key, values in figures.items()}
-    if shutil.which("relion_autopick"):
-        summary["relion_log"] = evaluate(WORK / "relion-log", data / "truth", paths[TRAINING:])
-        del summary["relion_log"]["per_micrograph"]
-    else:
-        logger.warning("NO RELION: the peer was not measured")
-    return summary
-
-
-def relion_log(paths: list[Path]) -> float:
-    """Pick with Relion's Laplacian of Gaussian; seconds a micrograph."""
-    folder = WORK / "relion"
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "mics").mkdir(parents=True)
-    for path in paths:
-        (folder / "mics" / path.name).symlink_to(path)
-    optics = "# version 30001\n\ndata_optics\n\nloop_\n_rlnOpticsGroupName #1\n_rlnOpticsGroup #2\n"
-    optics += "_rlnMicrographPixelSize #3\n_rlnVoltage #4\n_rlnSphericalAberration #5\n"
-    optics += "_rlnAmplitudeContrast #6\nopticsGroup1 1 1.77 300 2 0.1\n\n# version 30001\n\n"
-    names = "".join(f"mics/{path.name} 1\n" for path in paths)
-    (folder / "mics.star").write_text(
-        f"{optics}data_micrographs\n\nloop_\n_rlnMicrographName #1\n_rlnOpticsGroup #2\n{names}"
-    )
-    command: list[object] = ["relion_autopick", "--i", "mics.star", "--odir", "Log/"]
-    command += ["--pickname", "log", "--LoG", "--lowpass", 20, "--LoG_adjust_threshold", 0]
-    command += ["--LoG_diam_min", DIAMETER * 0.85, "--LoG_diam_max", DIAMETER * 1.05]
-    done = measured(command, cwd=folder)
-    out = WORK / "relion-log"
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir()
-    for path in paths:
-        shutil.copy(folder / "Log" / "mics" / f"{path.stem}_log.star", out / f"{path.stem}.star")
-    return done["seconds"] / len(paths)
-
 
 def memory(seeds: list[int]) -> dict[str, Any]:
     """Peak memory of data set and picking for 10 and 1,000 micrographs of 1024 x 1024."""
-    data, model = prepare(4), WORK / f"dense-{seeds[0]}"
-    if not (model / "card.json").is_file():
-        accuracy(seeds[:1])
+    data, model = prepare(4), benchmark_model(seed=seeds[0])
     paths = sorted((data / "micrographs").glob("*.mrc"))
     figures: dict[str, Any] = {}
     for count in (10, 1000):
@@ -224,7 +63,7 @@ def memory(seeds: list[int]) -> dict[str, Any]:
             *("--bad", folder / "bad", "--diameter", DIAMETER, "--out", folder / "data.h5"),
         )
         picked = apbc(
-            *("pick", model, "--micrographs", folder / "micrographs"),
+            *("pick", model.path, "--micrographs", folder / "micrographs"),
             *("--out", folder / "picks", "--gpu", ""),
         )
         figures[f"dataset_peak_gb_{count}"] = made["peak_gb"]
@@ -334,8 +173,6 @@ def truth(_: list[int]) -> dict[str, Any]:
 
 
 SECTIONS: dict[str, Callable[[list[int]], dict[str, Any]]] = {
-    "accuracy": accuracy,
-    "picking": picking,
     "memory": memory,
     "reading": reading,
     "workflow": workflow,
@@ -358,12 +195,16 @@ def main() -> None:
     results = json.loads(results_file.read_text()) if results_file.is_file() else {}
     for name in args.only:
         logger.info("%s ...", name)
+        try:
+            figures = SECTIONS[name](args.seeds)
+        except (Missing, CommandFailed) as error:
+            sys.exit(str(error))
         results[name] = {
             "apbc_version": __version__,
             "date": time.strftime("%Y-%m-%d"),
             "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",
             "python": platform.python_version(),
-            "figures": SECTIONS[name](args.seeds),
+            "figures": figures,
         }
         results_file.write_text(json.dumps(results, indent=2) + "\n")
         logger.info("%s: %s", name, json.dumps(results[name]["figures"], indent=2))
