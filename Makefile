@@ -2,13 +2,15 @@
 SHELL := /bin/bash
 READY := .venv/ready
 
-.PHONY: help setup demo test bench screenshots clean
+.PHONY: help setup demo test bench bench-picking screenshots clean
 
 help:
 	@echo 'make demo [DATA=folder]   the whole workflow on simulated micrographs, or on yours;'
 	@echo '                          ARGS="--diameter 180" passes options on'
 	@echo 'make test                 all checks and tests'
-	@echo 'make bench                speed, memory and accuracy, for docs/benchmarks.md'
+	@echo 'make bench                memory, reading, the workflow and more, for docs/benchmarks.md'
+	@echo 'make bench-picking        picking beside other pickers, into benchmarks/picking.json and docs/benchmarks.md;'
+	@echo '                          ARGS="--only accuracy timing" passes options on'
 	@echo 'make screenshots [DATA=folder]  the pictures of docs/, or the same of your micrographs in screenshots/'
 	@echo 'make clean                remove what these have made'
 
@@ -25,6 +27,9 @@ test: $(READY)
 
 bench: $(READY)
 	. scripts/env.sh && python benchmarks/run.py
+
+bench-picking: $(READY)
+	. scripts/env.sh && python benchmarks/picking.py $(ARGS)
 
 screenshots: $(READY)
 	. scripts/env.sh && python scripts/screenshots.py $(if $(DATA),--data '$(DATA)') $(if $(ARGS),-- $(ARGS))

@@ -1,0 +1,94 @@
+"""The record of the picking benchmark and its tables in the documentation."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from apbc.errors import ApbcError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def report():
+    spec = importlib.util.spec_from_file_location(
+        "picking_report", ROOT / "benchmarks" / "picking_report.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def section(figures, **others):
+    return {
+        "date": "2026-01-01",
+        "machine": {"class": "x86_64", "cpu_cores": 2, "memory_gib": 24, "gpu": "none"},
+        "versions": {"apbc": "0.1.0", "relion": None},
+        "not_measured": {},
+        "figures": figures,
+        **others,
+    }
+
+
+def test_a_section_is_replaced_and_the_others_stay(report, tmp_path):
+    record = tmp_path / "picking.json"
+    report.merge(record, {"timing": section({"x": 1}), "gpu": section({"x": 2})})
+    report.merge(record, {"timing": section({"x": 3})})
+    known = json.loads(record.read_text())
+    assert {name: part["figures"]["x"] for name, part in known.items()} == {"timing": 3, "gpu": 2}
+
+
+def test_what_could_not_be_measured_does_not_replace_figures(report, tmp_path):
+    record = tmp_path / "picking.json"
+    report.merge(record, {"gpu": section(None)})
+    assert json.loads(record.read_text())["gpu"]["figures"] is None
+    report.merge(record, {"gpu": section({"x": 2})})
+    report.merge(record, {"gpu": section(None)})
+    assert json.loads(record.read_text())["gpu"]["figures"] == {"x": 2}
+
+
+def test_tables_take_the_place_of_those_between_the_markers(report, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    report.write_tables(page, ["| new |"])
+    report.write_tables(page, ["| newer |"])
+    assert page.read_text() == f"before\n{report.BEGIN}\n\n| newer |\n\n{report.END}\nafter\n"
+
+
+@pytest.mark.parametrize("text", ["", "{end}\n{begin}", "{begin}\n{begin}\n{end}", "{begin}\n"])
+def test_a_page_without_its_markers_is_refused_and_left_alone(report, tmp_path, text):
+    page = tmp_path / "page.md"
+    page.write_text(text.format(begin=report.BEGIN, end=report.END))
+    before = page.read_text()
+    with pytest.raises(ApbcError, match="bench-picking"):
+        report.write_tables(page, ["| new |"])
+    assert page.read_text() == before
+
+
+def test_a_table_tells_its_figures_and_what_is_missing(report):
+    costs = {"seconds": 4.0, "cpu_seconds": 5.0, "peak_gb": 1.5}
+    median = {**costs, "start_seconds": 30.0}
+    record = {
+        "timing": section(
+            {"pickers": {"ours": {"median": median}}}, not_measured={"Topaz": "no index"}
+        )
+    }
+    lines = report.tables(record, {})
+    assert "| ours | 4.0 s | 5.0 s | 30 s | 1.50 GB |" in lines
+    assert "Not measured: Topaz (no index)." in lines
+    assert any("apbc 0.1.0" in line and "None" not in line for line in lines)
+
+
+def test_the_tables_in_the_documentation_are_those_of_the_record(report):
+    """Figures of sections that are no programs of their own come from the record alone."""
+    record = ROOT / "benchmarks" / "picking.json"
+    page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    body = page[page.index(report.BEGIN) : page.index(report.END)]
+    if not record.is_file():
+        assert body == f"{report.BEGIN}\n\n"
+        return
+    known = {k: v for k, v in json.loads(record.read_text()).items() if k in report.OWN}
+    for line in report.tables(known, {}):
+        assert line in body
