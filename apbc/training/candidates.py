@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from apbc.dataset.labels import BAD, GOOD
+from apbc.dataset.labels import BAD, GOOD, UNLABELLED
 from apbc.dataset.split import TEST, TRAIN, VALIDATION
 from apbc.dataset.store import Dataset
 from apbc.evaluation.expected import best_expected_threshold
@@ -116,11 +116,23 @@ def calibrate_on(
         else None
     )
     if found is None:
-        logger.info("scores are calibrated on good and bad crops alone")
         positions = dataset.crops_of(VALIDATION, (GOOD, BAD))
+        against = "bad"
+        if dataset.good_alone:
+            positions = np.concatenate([positions, _as_much_background(dataset, len(positions))])
+            against = "background"
+        logger.info("scores are calibrated on good and %s crops alone", against)
         scores = crop_scores(dataset, network, arch, positions)
         found = calibrate.from_crops(scores, is_good(dataset, positions))
+        found = replace(found, method=f"good and {against} crops of the validation split")
     return found, candidates
+
+
+def _as_much_background(dataset: Dataset, n: int) -> npt.NDArray[np.int64]:
+    """Background crops in the place of bad ones; held-out ones where there are some."""
+    held_out = dataset.crops_of(VALIDATION, (UNLABELLED,))
+    background = held_out if len(held_out) else dataset.crops_of(None, (UNLABELLED,))
+    return background[:: max(1, len(background) // max(1, n))]
 
 
 def from_candidates(candidates: list[Candidates], which: str) -> Calibration | None:

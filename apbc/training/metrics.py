@@ -43,7 +43,7 @@ def figures(
         "tn": tn,
         "fp": fp,
         "fn": fn,
-        "precision": tp / (tp + fp) if tp + fp else None,
+        "precision": tp / (tp + fp) if tp + fp and not good.all() else None,
         "recall": tp / (tp + fn) if tp + fn else None,
         "auc": float(sk.roc_auc_score(good, probabilities)) if both else None,
         "calibration_error": calibration_error(probabilities, good) if n else None,

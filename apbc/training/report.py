@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from apbc.dataset.labels import GOOD_ALONE
 from apbc.display import training as display
 from apbc.io.files import atomic_path, write_json, write_text
 from apbc.models.calibration import Calibration
@@ -216,6 +217,7 @@ def page(data: ReportData, picture: bytes) -> str:
             for part, figures in card["picking"].items()
         ),
         "phases flipped" if card["phase_flipped"] else "phases not flipped",
+        *([GOOD_ALONE] if not any(row["bad"] for row in card["labels"].values()) else []),
         f"scores calibrated on: {card['calibration']['method']}",
         "delivered weights were fitted again on all labels; the figures are those of the networks "
         "that saw the training split alone"

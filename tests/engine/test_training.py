@@ -397,3 +397,17 @@ def test_a_folder_in_the_way_of_the_checkpoints_is_kept(demo_dataset, tmp_path, 
     run_apbc(["train", demo_dataset, "--out", tmp_path / "m", "--gpu", ""], expect=1)
     assert "holds something else" in capsys.readouterr().err
     assert mine.read_text() == "years of work"
+
+
+def test_good_labels_alone(demo_data, demo_diameter, tmp_path):
+    data, out = tmp_path / "data.h5", tmp_path / "model"
+    run_apbc(
+        ["dataset", "--micrographs", demo_data / "micrographs", "--good", demo_data / "good"]
+        + ["--diameter", demo_diameter, "--split-by", "particle", "--out", data]
+    )
+    run_apbc(["train", data, "--out", out, "--epochs", 1, "--no-refit", "--gpu", ""])
+    card = json.loads((out / "card.json").read_text())
+    assert card["calibration"]["method"] == "good and background crops of the validation split"
+    test = card["metrics"]["test"]
+    assert test["samples"] == test["tp"] + test["fn"] and test["precision"] is None
+    assert "good labels alone: places without a label" in (out / "report.html").read_text()
