@@ -21,9 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from apbc import __version__
-from apbc.evaluation.figures import score_picks
+from apbc.evaluation.figures import Match, score_picks
+from apbc.evaluation.matching import NONE, match_closest_first
 from apbc.io.coordinates import read_coordinate_folder
 from apbc.io.files import write_json
 
@@ -215,27 +217,47 @@ def evaluate(
     Returns
     -------
     dict
-        ``median_localisation_error`` in Å and ``..._share`` of the diameter among others.
+        Among others ``median_localisation_error`` in Å and ``..._share`` of the diameter; the same
+        ``centred``, where ``mean_offsets`` of the picks of each micrograph are taken off.
     """
+    radius = diameter / pixel_size / 2
+    known = read_coordinate_folder(truth)
     figures = score_picks(
         read_coordinate_folder(picks),
-        read_coordinate_folder(truth),
-        diameter / pixel_size / 2,
+        known,
+        radius,
         shapes=dict.fromkeys(names, shape),
         edge=edge / pixel_size,
         threshold=threshold,
         only=list(names),
     )
-    offsets = figures.offsets
-    error = float(np.median(offsets)) * pixel_size if len(offsets) else None
+    offsets = [_offsets(match, known[name], radius) for name, match in figures.matches.items()]
+    # Truth may lie beside what is seen, all of it by the same vector: told apart by micrograph.
+    centred = [vectors - vectors.mean(axis=0) for vectors in offsets if len(vectors)]
+    errors = {}
+    for key, vectors in (("localisation", offsets), ("centred_localisation", centred)):
+        lengths = np.hypot(*np.concatenate([np.empty((0, 2)), *vectors]).T) * pixel_size
+        error = float(np.median(lengths)) if len(lengths) else None
+        errors[f"median_{key}_error"] = None if error is None else round(error, 2)
+        errors[f"median_{key}_share"] = None if error is None else round(error / diameter, 4)
     return {
         **figures.as_dict(pixel_size),
-        "median_localisation_error": None if error is None else round(error, 2),
-        "median_localisation_share": None if error is None else round(error / diameter, 4),
+        **errors,
+        "mean_offsets": {
+            name: (vectors.mean(axis=0) * pixel_size).round(1).tolist() if len(vectors) else None
+            for name, vectors in zip(figures.matches, offsets, strict=True)
+        },
         "picks": sum(m.picks for m in figures.per_micrograph),
         "particles": sum(m.truth for m in figures.per_micrograph),
         "threshold": threshold,
     }
+
+
+def _offsets(match: Match, known: npt.NDArray[np.float64], radius: float) -> Any:
+    """Vectors from particles to the picks on them, pixels, shape (n, 2)."""
+    hits, xy = match.picks[match.hit, :2], known[match.rows, :2]
+    owners = match_closest_first(hits, xy, radius)
+    return hits[owners != NONE] - xy[owners[owners != NONE]]
 
 
 def mean_and_spread(rows: Sequence[Mapping[str, Any]], keys: Iterable[str]) -> dict[str, Any]:

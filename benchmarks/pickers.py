@@ -45,6 +45,7 @@ from common import (
 )
 
 from apbc.io.coordinates import read_coordinate_folder, write_coordinates
+from apbc.io.mrc import mrc_layout
 
 KEPT = WORK / "picking"
 TOPAZ_ENVIRONMENT = WORK / "topaz-env"
@@ -52,6 +53,7 @@ TOPAZ_ENVIRONMENT = WORK / "topaz-env"
 TOPAZ_PACKAGES = ("topaz-em==0.3.20", "torch", "torchvision", "setuptools<81")
 TOPAZ_PIXEL_SIZE = 8.0  # Å, that its authors advise
 TOPAZ_MINIBATCHES, TOPAZ_EPOCHS = 200, 6  # an epoch's, and epochs: 1,200 in all
+TOPAZ_RADIUS = 3  # pixels about a label that count as particle in training: its default
 TOPAZ_THRESHOLD = 0.0  # log-likelihood ratio: as likely a particle as not
 TOPAZ_LOWEST = -6.0  # its command's default: what is below is no candidate
 TOPAZ_SEEDED = (
@@ -242,6 +244,7 @@ def topaz_train(
     seed: int = 0,
     minibatches: int = TOPAZ_MINIBATCHES,
     epochs: int = TOPAZ_EPOCHS,
+    correct_share: bool = True,
 ) -> Model:
     """Train Topaz on good labels alone: it learns from positives and unlabelled background.
 
@@ -257,6 +260,9 @@ def topaz_train(
     out : Path
         Folder to work in.
     seed, minibatches, epochs : int, optional
+    correct_share : bool, optional
+        Tell Topaz the share of pixels that are particle rather than the number of particles, from
+        which Topaz 0.3.20 makes a share that is too large (`_topaz_share`).
 
     Returns
     -------
@@ -264,11 +270,14 @@ def topaz_train(
         That of the last epoch.
     """
     factor = topaz_downsampling(pixel_size)
+    points = {path.stem: read_coordinate_folder(labels)[path.stem][:, :2] for path in micrographs}
+    share = _topaz_share(micrographs, points, expected, factor) if correct_share else None
     request = {
         "versions": topaz_versions(),
         "micrographs": _inputs(micrographs),
         "labels": _labels_digest(labels, micrographs),
         "expected": expected,
+        "share": share,
         "downsampling": factor,
         "seed": seed,
         "minibatches": minibatches,
@@ -278,14 +287,14 @@ def topaz_train(
     def make(folder: Path) -> dict[str, Any]:
         images, first = _topaz_preprocess(micrographs, factor, folder)
         targets = folder / "targets.txt"
-        points = read_coordinate_folder(labels)
         rows = ["image_name\tx_coord\ty_coord"]
         for path in micrographs:
-            for x, y in np.rint(points[path.stem][:, :2] / factor).astype(int):
+            for x, y in np.rint(points[path.stem] / factor).astype(int):
                 rows.append(f"{path.stem}\t{x}\t{y}")
         targets.write_text("\n".join(rows) + "\n")
         words: list[object] = ["train", "--train-images", images, "--train-targets", targets]
-        words += ["--num-particles", expected, "--model", "resnet8", "--device", -1]
+        words += ["--num-particles", expected] if share is None else ["--pi", share]
+        words += ["--radius", TOPAZ_RADIUS, "--model", "resnet8", "--device", -1]
         words += ["--epoch-size", minibatches, "--num-epochs", epochs]
         words += ["--save-prefix", folder / "model", "--output", folder / "training.txt"]
         second = _topaz(words, seed)
@@ -295,6 +304,27 @@ def topaz_train(
     result = kept(out, request, make)
     settings = {"commands": result.pop("commands"), **_plain(request), "train_diameter": diameter}
     return Model(out / f"model_epoch{epochs}.sav", result, settings)
+
+
+def _topaz_share(
+    micrographs: Sequence[Path],
+    points: Mapping[str, np.ndarray[Any, Any]],
+    expected: float,
+    factor: int,
+) -> float:
+    """Share of pixels that are particle, to be given to Topaz.
+
+    Topaz learns with this share less that of the labels, and counts the pixels of a label in a cube
+    instead of a square (``pixels_given_radius`` of 0.3.20): seven times too many for a radius of 3.
+    So the labels' share is given as Topaz counts it, and the unlabelled particles' as it is.
+    """
+    disc = np.hypot(*np.mgrid[-TOPAZ_RADIUS : TOPAZ_RADIUS + 1, -TOPAZ_RADIUS : TOPAZ_RADIUS + 1])
+    pixels = int((disc <= TOPAZ_RADIUS).sum())
+    labels = sum(map(len, points.values()))
+    shapes = [mrc_layout(path) for path in micrographs]
+    area = sum((shape.rows // factor) * (shape.columns // factor) for shape in shapes)
+    unlabelled = max(expected * len(micrographs) - labels, 0)
+    return round(pixels * (unlabelled + len(disc) * labels) / area, 6)
 
 
 def topaz_pick(

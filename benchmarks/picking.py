@@ -72,6 +72,7 @@ PUBLISHED = {"crYOLO": "crYOLO", "topaz": "Topaz", "deepPicker": "DeepPicker"}
 QUALITY = (
     *("precision", "recall", "f1", "average_precision", "best_f1"),
     *("median_localisation_error", "median_localisation_share"),
+    *("median_centred_localisation_error", "median_centred_localisation_share"),
 )
 COSTS = ("seconds", "cpu_seconds", "peak_gb")
 # Particles of a micrograph, which Topaz wants to know: the good labels, 136 a micrograph, are said

@@ -140,6 +140,7 @@ def _accuracy(figures: Mapping[str, Any]) -> list[str]:
     quality = ("precision", "recall", "f1", "average_precision", "best_f1")
     head = ["picker", "precision", "recall", "F1 at default threshold", "average precision"]
     head += ["best F1 of any threshold", "median localisation error"]
+    head += ["the same without the mean offset"]
     costs = ["training (CPU)", "picking, a micrograph (CPU)", "peak memory of picking"]
     lines = _head(*head, *costs)
     for label, row in figures["pickers"].items():
@@ -150,7 +151,8 @@ def _accuracy(figures: Mapping[str, Any]) -> list[str]:
             _row(
                 label,
                 *[spread(found.get(key)) for key in quality],
-                _error(found),
+                _error(found, "localisation"),
+                _error(found, "centred_localisation"),
                 _pair(row["training"], "seconds", "cpu_seconds"),
                 _pair(row["picking"], "seconds", "cpu_seconds"),
                 _gigabytes(row["picking"] and row["picking"]["peak_gb"]),
@@ -167,12 +169,13 @@ def _accuracy(figures: Mapping[str, Any]) -> list[str]:
         if row is not None:
             found = row["published"]
             cells = [spread(found.get(key)) for key in quality]
-            lines.append(_row(label, *cells, _error(found)))
+            errors = [_error(found, key) for key in ("localisation", "centred_localisation")]
+            lines.append(_row(label, *cells, *errors))
     return lines
 
 
-def _error(found: Mapping[str, Any]) -> str:
-    error, share = (found.get(f"median_localisation_{key}") for key in ("error", "share"))
+def _error(found: Mapping[str, Any], which: str) -> str:
+    error, share = (found.get(f"median_{which}_{key}") for key in ("error", "share"))
     if error is None or share is None:
         return "-"
     if isinstance(error, Mapping):
