@@ -21,6 +21,8 @@ EXTRAS = {
     "engine": [
         "tensorflow>=2.18,<3",
         "keras>=3.6,<4",
+        "onnx>=1.17,<2",
+        "onnxruntime>=1.20,<2",
         "numpy>=1.26,<3",
         "scipy>=1.10,<2",
         "h5py>=3.11,<4",

@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +47,8 @@ class Model:
     ----------
     folder : Path
     network : keras.Model
-        Images ``(batch, rows, cols, 1)`` to logits ``(batch, cells, cells, members)``.
+        Images ``(batch, rows, cols, 1)`` to logits ``(batch, cells, cells, members)``;
+        for scoring alone it may be one of `apbc.models.inference`.
     architecture : Architecture
     preprocessing : Preprocessing
     calibration : Calibration
@@ -56,7 +57,7 @@ class Model:
     """
 
     folder: Path
-    network: keras.Model
+    network: Any
     architecture: Architecture
     preprocessing: Preprocessing
     calibration: Calibration
@@ -68,17 +69,17 @@ class Model:
         return float(self.card["threshold"])
 
 
-def join(members: list[keras.Model], arch: Architecture) -> keras.Model:
+def join(members: list[keras.Model], arch: Architecture, precision: str = "float32") -> keras.Model:
     """One network of an ensemble: a channel of logits a member.
 
-    The members are built anew in float32, so that a network trained in half
-    precision on a GPU runs anywhere.
+    The members are built anew, in float32 unless another policy is told, so that a
+    network trained in half precision on a GPU runs anywhere.
     """
     from keras import Input, config, layers
     from keras import Model as KerasModel
 
     policy = config.dtype_policy()
-    config.set_dtype_policy("float32")
+    config.set_dtype_policy(precision)
     try:
         image = Input((None, None, 1), name="image")
         logits = []
@@ -140,6 +141,37 @@ def read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
+def check_folder(folder: Path) -> Model:
+    """Read and check all of a model folder but its network, which is None.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    ApbcError
+        If the folder is no model, or the network's file was changed.
+    """
+    folder = Path(folder)
+    card = read_card(folder)
+    path = folder / NETWORK_FILE
+    if not path.is_file():
+        raise ApbcError(f"{folder} has no {NETWORK_FILE}; copy the model again")
+    if _sha256(path) != card["weights_sha256"]:
+        raise ApbcError(
+            f"{path} is not the file that its card describes (its hash differs): it was changed or "
+            "damaged; copy the model again"
+        )
+    arch = architecture(card["architecture"])
+    preprocessing = Preprocessing.from_dict(card["preprocessing"])
+    return Model(folder, None, arch, preprocessing, _calibration_of(card, folder), card)
+
+
 def load_model(folder: Path) -> Model:
     """Load a model folder, and refuse what does not match its card.
 
@@ -159,19 +191,9 @@ def load_model(folder: Path) -> Model:
         If the folder is no model, the network's file was changed, or the network
         is not the one of the card.
     """
-    folder = Path(folder)
-    card = read_card(folder)
-    path = folder / NETWORK_FILE
-    if not path.is_file():
-        raise ApbcError(f"{folder} has no {NETWORK_FILE}; copy the model again")
-    if _sha256(path) != card["weights_sha256"]:
-        raise ApbcError(
-            f"{path} is not the file that its card describes (its hash differs): it was changed or "
-            "damaged; copy the model again"
-        )
-    arch = architecture(card["architecture"])
-    preprocessing = Preprocessing.from_dict(card["preprocessing"])
-    calibration = _calibration_of(card, folder)
+    model = check_folder(folder)
+    arch, card = model.architecture, model.card
+    path = model.folder / NETWORK_FILE
 
     import keras
 
@@ -185,7 +207,7 @@ def load_model(folder: Path) -> Model:
             f"{path} is not the network that its card describes ({card['members']} x "
             f"{arch.name}); copy the model again"
         )
-    return Model(folder, network, arch, preprocessing, calibration, card)
+    return replace(model, network=network)
 
 
 def _calibration_of(card: dict[str, Any], folder: Path) -> Calibration:

@@ -145,6 +145,49 @@ def visible_devices(gpus: list[int], visible: str | None) -> str:
     return ",".join(chosen) if chosen else "-1"
 
 
+def select_for_inference(gpu_list: str | None) -> Device:
+    """Choose what networks score on; TensorFlow is imported only where there may be a GPU.
+
+    Half precision is taken where the GPU has the units for it.
+
+    Parameters
+    ----------
+    gpu_list : str or None
+        As for `select`.
+
+    Returns
+    -------
+    Device
+    """
+    prepare_environment()
+    if gpu_list is not None and not parse_gpu_list(gpu_list):
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible_devices([], VISIBLE_AT_START)
+    elif gpu_list is not None or driver_gpus():
+        return select(gpu_list, mixed_precision=True)
+    logger.info("computing on the CPU")
+    return Device("cpu", "cpu")
+
+
+def precision_for(wanted: bool, capabilities: list[tuple[int, int]]) -> str:
+    """Keras' name of the precision to compute in.
+
+    Parameters
+    ----------
+    wanted : bool
+        Whether half precision is welcome.
+    capabilities : list of (int, int)
+        CUDA compute capability of each GPU; empty for the CPU, which half precision
+        only slows down.
+
+    Returns
+    -------
+    str
+        ``"mixed_float16"`` where every GPU has the units for it, else ``"float32"``.
+    """
+    capable = all(capability >= MIXED_PRECISION_CAPABILITY for capability in capabilities)
+    return "mixed_float16" if wanted and capabilities and capable else "float32"
+
+
 def select(
     gpu_list: str | None, mixed_precision: bool = False, threads: int | None = None
 ) -> Device:
@@ -180,11 +223,9 @@ def select(
         if not tf.config.experimental.get_memory_growth(gpu):
             tf.config.experimental.set_memory_growth(gpu, True)
     details = [tf.config.experimental.get_device_details(gpu) for gpu in found]
-    capable = all(
-        tuple(d.get("compute_capability") or (0, 0)) >= MIXED_PRECISION_CAPABILITY for d in details
-    )
-    half = mixed_precision and bool(found) and capable
-    keras.config.set_dtype_policy("mixed_float16" if half else "float32")
+    capabilities = [tuple(d.get("compute_capability") or (0, 0)) for d in details]
+    precision = precision_for(mixed_precision, capabilities)
+    keras.config.set_dtype_policy(precision)
 
     complaint = fallback(asked, len(found), driver=asked is None and bool(driver_gpus()))
     if complaint:
@@ -193,7 +234,7 @@ def select(
         logger.info("computing on the CPU")
         return Device("cpu", "cpu")
     name = " + ".join(d.get("device_name", "GPU") for d in details)
-    logger.info("computing on %s%s", name, ", in mixed precision" if half else "")
+    logger.info("computing on %s%s", name, ", in mixed precision" if precision != "float32" else "")
     return Device(name, "gpu", len(found))
 
 
