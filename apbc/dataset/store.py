@@ -197,6 +197,7 @@ class Dataset:
             )
         self.preprocessing = Preprocessing.from_dict(json.loads(self._file.attrs["preprocessing"]))
         self._crops = self._file["crops"]
+        self._map: npt.NDArray[np.uint8] | None = None
         self.crop_size = int(self._crops.shape[1])
         labels = self._file["labels"]
         n = len(labels["kind"])
@@ -243,8 +244,28 @@ class Dataset:
         -------
         ndarray of float32, shape (n, crop_size, crop_size)
         """
-        unique, inverse = np.unique(positions, return_inverse=True)
-        return self._crops[unique].astype(np.float32)[inverse]
+        return self.stored_crops(positions).astype(np.float32)
+
+    def stored_crops(self, positions: npt.NDArray[np.integer]) -> npt.NDArray[np.float16]:
+        """Crops as they are stored, shape (n, crop_size, crop_size).
+
+        They are taken out of a memory map of the file, past the HDF5 library, whose
+        lookup of a chunk for every crop takes longer than a step of training.
+        """
+        if self._map is None:
+            self._map = np.memmap(self.path, np.uint8, mode="r")
+            self._offsets = np.zeros(len(self._crops), np.int64)
+            self._crops.id.chunk_iter(self._note_offset)
+        size = self.crop_size**2 * 2
+        pixels = [self._map[start : start + size] for start in self._offsets[positions]]
+        shape = (len(pixels), self.crop_size, self.crop_size)
+        if not pixels:
+            return np.empty(shape, np.float16)
+        return np.stack(pixels).view(np.float16).reshape(shape)
+
+    def _note_offset(self, chunk: Any) -> None:
+        """Where the pixels of a crop begin in the file; called for each chunk."""
+        self._offsets[chunk.chunk_offset[0]] = chunk.byte_offset
 
     def crops_of(self, split: int | None, kinds: tuple[int, ...]) -> npt.NDArray[np.int64]:
         """Positions of the crops of a split (None: all) and of some kinds."""

@@ -19,12 +19,15 @@ from apbc.dataset.store import Dataset
 from apbc.errors import ApbcError
 from apbc.io.files import atomic_path, write_json
 from apbc.models.architecture import Architecture
-from apbc.training.samples import Samples
+from apbc.training import losses
+from apbc.training.augment import Augment
+from apbc.training.samples import Feedback, Samples
 
 logger = logging.getLogger(__name__)
 
 IntArray = npt.NDArray[np.int64]
 WEIGHT_DECAY = 1e-3
+SCORER = "scorer"  # name of the network proper within that which is trained
 
 
 @dataclass
@@ -69,6 +72,12 @@ class FitPlan:
         Network whose weights are the start.
     name : str
         For the log and for the folder of its checkpoint.
+    unlabelled : {"weak", "pu"}
+        How unlabelled places count: see `apbc.training.losses`.
+    feedback : Feedback or None
+        What an earlier network found on the training micrographs.
+    balance_views : bool
+        Draw good particles so that all views are seen alike.
     """
 
     architecture: Architecture
@@ -80,6 +89,9 @@ class FitPlan:
     learning_rate: float
     start: keras.Model | None
     name: str
+    unlabelled: str = "weak"
+    feedback: Feedback | None = None
+    balance_views: bool = True
 
 
 def fit(dataset: Dataset, plan: FitPlan, checkpoints: Path) -> Fitted:
@@ -107,14 +119,21 @@ def fit(dataset: Dataset, plan: FitPlan, checkpoints: Path) -> Fitted:
     keras.utils.set_random_seed(plan.seed)
     keeper = Checkpoint(checkpoints / plan.name, plan)
     training = Samples(
-        dataset, plan.training, plan.architecture, plan.batch_size, plan.seed, augment=True
+        dataset,
+        plan.training,
+        plan.architecture,
+        plan.batch_size,
+        plan.seed,
+        augment=True,
+        feedback=plan.feedback,
+        balance_views=plan.balance_views,
     )
     validation = (
         Samples(dataset, plan.validation, plan.architecture, 128, plan.seed, augment=False)
         if len(plan.validation)
         else None
     )
-    network = keeper.restore() or _compiled(plan, len(training))
+    network = keeper.restore() or _compiled(plan, len(training), dataset.crop_size)
     keeper.attach(training)
     if not keeper.finished:
         network.fit(
@@ -127,15 +146,22 @@ def fit(dataset: Dataset, plan: FitPlan, checkpoints: Path) -> Fitted:
             verbose=0,
         )
     network.load_weights(keeper.best_file)
-    return Fitted(network, keeper.history, keeper.best_epoch, plan.name)
+    return Fitted(network.get_layer(SCORER), keeper.history, keeper.best_epoch, plan.name)
 
 
-def _compiled(plan: FitPlan, steps: int) -> keras.Model:
-    """Make a new network, ready to be fitted."""
-    network = plan.architecture.build()
+def _compiled(plan: FitPlan, steps: int, crop_size: int) -> keras.Model:
+    """Make a new network with the augmentation before it, ready to be fitted."""
+    scorer = plan.architecture.build()
+    scorer.name = SCORER
     rate: Any = plan.learning_rate
     if plan.start is not None:
-        network.set_weights(plan.start.get_weights())
+        scorer.set_weights(plan.start.get_weights())
+    inputs = (
+        keras.Input((crop_size, crop_size), dtype="float16", name="crops"),
+        keras.Input((2, 3), name="placement"),
+        keras.Input((2,), name="levels"),
+    )
+    network = keras.Model(inputs, scorer(Augment(plan.architecture.training_crop)(inputs)))
     if plan.architecture.decays:
         rate = keras.optimizers.schedules.CosineDecay(rate, max(1, plan.epochs * steps))
         optimizer = keras.optimizers.AdamW(rate, weight_decay=WEIGHT_DECAY)
@@ -143,8 +169,8 @@ def _compiled(plan: FitPlan, steps: int) -> keras.Model:
         optimizer = keras.optimizers.Adam(rate)
     network.compile(
         optimizer=optimizer,
-        loss=keras.losses.BinaryCrossentropy(from_logits=True),
-        weighted_metrics=[keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)],
+        loss=losses.LOSSES[plan.unlabelled](),
+        metrics=[losses.accuracy],
         jit_compile=False,  # XLA's convolutions are several times slower on a CPU
     )
     return network

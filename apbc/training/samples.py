@@ -1,4 +1,4 @@
-"""Training samples: augmented crops with a target and a weight for every logit."""
+"""Training samples: crops, how each is turned and shifted, and the truth of every logit."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 from keras.utils import PyDataset
-from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from apbc.dataset.labels import BAD, GOOD, UNLABELLED
 from apbc.dataset.store import Dataset
+from apbc.dataset.views import quotas
 from apbc.models.architecture import Architecture
+from apbc.training.augment import carry, placements
 
 FloatArray = npt.NDArray[np.float64]
 FloatImage = npt.NDArray[np.float32]
@@ -32,25 +33,57 @@ BACKGROUND_WEIGHT = 0.1  # unlabelled: mostly empty, but full of unlabelled part
 
 SHARES = {GOOD: 0.5, BAD: 0.25, UNLABELLED: 0.25}  # of the crops of an epoch
 BATCHES_PER_EPOCH = (50, 100)
+GAIN = (0.8, 1.25)  # grey values of a training crop are multiplied by this much
+OFFSET = 0.1  # deviation of what is added to them
+FAR = 1e6  # stands for a label that is not there
+
+Inputs = tuple[npt.NDArray[np.float16], FloatImage, FloatImage]
 
 
 @dataclass
 class Neighbours:
-    """Labels near the middle of one crop, relative to it, in working pixels.
+    """Labels near the middles of crops, relative to them, in working pixels.
+
+    Each is an array of shape ``(crops, most labels, 2)``; places that are not used
+    are far away.
 
     Attributes
     ----------
-    good, bad : ndarray, shape (n, 2)
-    hidden : ndarray, shape (n, 2)
-        Labels of other splits, of which training is to learn nothing.
+    good, bad : ndarray
+    hidden : ndarray
+        Of which training is to learn nothing: labels of other splits, and places that
+        may be particles that nobody labelled.
     """
 
     good: FloatArray
     bad: FloatArray
-    hidden: FloatArray = field(default_factory=lambda: np.empty((0, 2)))
+    hidden: FloatArray = field(default_factory=lambda: np.full((1, 1, 2), FAR))
+
+    def of(self, crops: IntArray) -> Neighbours:
+        """Those of some of the crops."""
+        hidden = self.hidden if len(self.hidden) == 1 else self.hidden[crops]
+        return Neighbours(self.good[crops], self.bad[crops], hidden)
 
 
-def find_neighbours(dataset: Dataset, positions: IntArray) -> list[Neighbours]:
+@dataclass(frozen=True)
+class Feedback:
+    """Places that a network found on the training micrographs, in working pixels.
+
+    Attributes
+    ----------
+    likely : dict
+        ``{name of micrograph: (n, 2)}``: unlabelled places that look like particles.
+    mined : dict
+        Places that look like particles where bad labels say that there are none.
+    """
+
+    likely: dict[str, FloatArray]
+    mined: dict[str, FloatArray]
+
+
+def find_neighbours(
+    dataset: Dataset, positions: IntArray, feedback: Feedback | None = None
+) -> Neighbours:
     """Labels within each crop.
 
     Parameters
@@ -58,35 +91,41 @@ def find_neighbours(dataset: Dataset, positions: IntArray) -> list[Neighbours]:
     dataset : Dataset
     positions : ndarray of int, shape (n,)
         Crops, by their position among the crops.
+    feedback : Feedback, optional
+        What else is known of the micrographs.
 
     Returns
     -------
-    list of Neighbours
+    Neighbours
         For particles of stacks, whose neighbours are not known, the label alone.
     """
     rows = dataset.crop_rows[positions]
     if dataset.provenance["source"] == "stacks":
-        here, none = np.zeros((1, 2)), np.empty((0, 2))
-        return [
-            Neighbours(here, none) if dataset.kind[row] == GOOD else Neighbours(none, here)
-            for row in rows
-        ]
-    reach = dataset.crop_size
-    found: list[Neighbours] = [Neighbours(np.empty((0, 2)), np.empty((0, 2)))] * len(rows)
+        here = np.where((dataset.kind[rows] == GOOD)[:, None, None], 0.0, FAR) * np.ones((1, 1, 2))
+        return Neighbours(here, FAR - here)
+    groups: list[list[FloatArray]] = [[np.empty((0, 2))] * len(rows) for _ in range(3)]
+    mine_too = np.isin(dataset.split, np.unique(dataset.split[rows]))
     for micrograph in np.unique(dataset.micrograph[rows]):
         mine = np.flatnonzero(dataset.micrograph[rows] == micrograph)
         middles = np.rint(dataset.working[rows[mine]].astype(float))
         here = dataset.micrograph == micrograph
-        mine_too = np.isin(dataset.split, np.unique(dataset.split[rows]))
-        groups = [
-            here & (dataset.kind == GOOD) & mine_too,
-            here & (dataset.kind == BAD) & mine_too,
-            here & (dataset.kind != UNLABELLED) & ~mine_too,
+        labels = [
+            dataset.working[chosen].astype(float)
+            for chosen in (
+                here & (dataset.kind == GOOD) & mine_too,
+                here & (dataset.kind == BAD) & mine_too,
+                here & (dataset.kind != UNLABELLED) & ~mine_too,
+            )
         ]
-        near = [_near(dataset.working[group].astype(float), middles, reach) for group in groups]
-        for i, good, bad, hidden in zip(mine, *near, strict=True):
-            found[i] = Neighbours(good, bad, hidden)
-    return found
+        if feedback is not None:
+            name = dataset.micrograph_names[micrograph]
+            for kind, found in ((1, feedback.mined), (2, feedback.likely)):
+                if name in found:
+                    labels[kind] = np.concatenate([labels[kind], found[name]])
+        for group, places in zip(groups, labels, strict=True):
+            for i, near in zip(mine, _near(places, middles, dataset.crop_size), strict=True):
+                group[i] = near
+    return Neighbours(*map(_padded, groups))
 
 
 def _near(labels: FloatArray, middles: FloatArray, reach: float) -> list[FloatArray]:
@@ -97,48 +136,67 @@ def _near(labels: FloatArray, middles: FloatArray, reach: float) -> list[FloatAr
     return [(labels[i] - m).reshape(-1, 2) for i, m in zip(lists, middles, strict=True)]
 
 
+def _padded(lists: list[FloatArray]) -> FloatArray:
+    """Make one array of lists of places."""
+    out = np.full((len(lists), max([1, *map(len, lists)]), 2), FAR)
+    for row, places in zip(out, lists, strict=True):
+        row[: len(places)] = places
+    return out
+
+
 def targets(
-    neighbours: Neighbours, x: FloatArray, y: FloatArray, diameter: float
-) -> tuple[FloatImage, FloatImage]:
-    """Target and weight of each logit of a crop.
+    neighbours: Neighbours, places: FloatArray, diameter: float
+) -> tuple[FloatImage, FloatImage, FloatImage]:
+    """Target and weights of each logit of crops.
 
     Parameters
     ----------
     neighbours : Neighbours
-    x, y : ndarray, shape (cells, cells)
-        Centres of the logits relative to the middle of the crop, in working pixels.
+        Of n crops.
+    places : ndarray, shape (n, logits, 2)
+        Centres ``x, y`` of the logits relative to the middle of the crop, in working
+        pixels.
     diameter : float
         Particle diameter in working pixels.
 
     Returns
     -------
-    target, weight : ndarray of float32, shape (cells, cells)
-        Target 1 near a good label, else 0. Weight 0 where it cannot be told.
+    target, known, unlabelled : ndarray of float32, shape (n, logits)
+        Target 1 near a good label, else 0; the weight of what labels tell; and that of
+        what they do not. Both weights are 0 where nothing is to be learnt.
     """
-    target = np.zeros(x.shape, np.float32)
-    weight = np.full(x.shape, BACKGROUND_WEIGHT, np.float32)
-    if len(neighbours.bad):
-        weight[_distance(neighbours.bad, x, y) <= BAD_RADIUS * diameter] = BAD_WEIGHT
-    if len(neighbours.good):
-        distance = _distance(neighbours.good, x, y) / diameter
-        ring = (distance > RING[0]) & (distance < RING[1])
-        weight[ring] = np.maximum(weight[ring], RING_WEIGHT)
-        weight[distance <= RING[0]] = 0.0
-        target[distance <= HIT_RADIUS] = 1.0
-        weight[distance <= HIT_RADIUS] = GOOD_WEIGHT
-    if len(neighbours.hidden):
-        far = _distance(neighbours.hidden, x, y) > RING[0] * diameter
-        target, weight = target * far, weight * far
-    return target, weight
+    good, bad, hidden = (
+        _distance(labels, places) / diameter
+        for labels in (neighbours.good, neighbours.bad, neighbours.hidden)
+    )
+    hit, ring = good <= HIT_RADIUS, (good > RING[0]) & (good < RING[1])
+    known = np.where(bad <= BAD_RADIUS, BAD_WEIGHT, 0.0)
+    known = np.where(ring, np.maximum(known, RING_WEIGHT), known)
+    known = np.where(good <= RING[0], np.where(hit, GOOD_WEIGHT, 0.0), known)
+    unlabelled = np.where((known == 0) & (good > RING[0]), BACKGROUND_WEIGHT, 0.0)
+    clear = hidden > RING[0]
+    labelled = hit | (bad <= BAD_RADIUS)  # what is only likely does not undo a label
+    return (
+        hit.astype(np.float32),
+        (known * (clear | labelled)).astype(np.float32),
+        (unlabelled * clear).astype(np.float32),
+    )
 
 
-def _distance(labels: FloatArray, x: FloatArray, y: FloatArray) -> FloatArray:
-    """Distance of each logit to the nearest label."""
-    return np.hypot(x[..., None] - labels[:, 0], y[..., None] - labels[:, 1]).min(axis=-1)
+def _distance(labels: FloatArray, places: FloatArray) -> FloatArray:
+    """Distance of each logit to the nearest label, shape (n, logits)."""
+    nearest = np.full(places.shape[:2], np.inf)
+    for k in range(labels.shape[1]):  # few labels a crop, so no large array is made
+        step = places - labels[:, k, None]
+        np.minimum(nearest, np.einsum("nlc,nlc->nl", step, step), out=nearest)
+    return np.sqrt(nearest)
 
 
 class Samples(PyDataset):
-    """Batches of crops with targets and weights.
+    """Batches of crops with their placements, and the truth of each logit.
+
+    Crops are read from the file as they are; the network's first layer
+    (`apbc.training.augment.Augment`) turns, mirrors and shifts them.
 
     Parameters
     ----------
@@ -151,6 +209,9 @@ class Samples(PyDataset):
     augment : bool
         Draw and augment at random (training), or give every crop once as it is
         (validation).
+    feedback : Feedback, optional
+    balance_views : bool, optional
+        Draw good particles so that all views (2D classes) are seen alike.
     """
 
     def __init__(
@@ -161,6 +222,8 @@ class Samples(PyDataset):
         batch_size: int,
         seed: int,
         augment: bool,
+        feedback: Feedback | None = None,
+        balance_views: bool = True,
     ) -> None:
         super().__init__(workers=1)
         self._dataset = dataset
@@ -171,8 +234,13 @@ class Samples(PyDataset):
         self._augment = augment
         self._epoch = 0
         self._diameter = dataset.preprocessing.diameter_pixels
-        self._kinds = dataset.kind[dataset.crop_rows[positions]]
-        self._neighbours = find_neighbours(dataset, positions)
+        rows = dataset.crop_rows[positions]
+        self._kinds = dataset.kind[rows]
+        good = self._kinds == GOOD
+        self._often = np.ones(len(rows))
+        if balance_views and good.any():
+            self._often[good] = quotas(dataset.view[rows[good]])
+        self._neighbours = find_neighbours(dataset, positions, feedback)
         steps = -(-len(positions) // batch_size)
         self._steps = int(np.clip(steps, *BATCHES_PER_EPOCH)) if augment else steps
         self._order = self._draw()
@@ -193,57 +261,47 @@ class Samples(PyDataset):
         """Draw the crops of the next epoch."""
         self.start_at(self._epoch + 1)
 
-    def __getitem__(self, index: int) -> tuple[FloatImage, FloatImage, FloatImage]:
-        """Images (n, side, side, 1), targets (n, cells, cells, 1), weights (n, cells, cells)."""
+    def __getitem__(self, index: int) -> tuple[Inputs, FloatImage]:
+        """Give inputs of the training network, and truth (n, cells, cells, 3) for its loss."""
         chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
         rng = np.random.default_rng([self._seed, self._epoch, index])
-        stored = self._dataset.crops(self._positions[chosen])
-        side = self._architecture.training_crop
-        images = np.empty((len(chosen), side, side, 1), np.float32)
-        maps = []
-        for i, (crop, sample) in enumerate(zip(stored, chosen, strict=True)):
-            image, target, weight = self._sample(crop, self._neighbours[sample], rng)
-            images[i, ..., 0] = image
-            maps.append((target, weight))
-        target = np.stack([t for t, _ in maps])
-        weight = np.stack([w for _, w in maps])
-        weight = np.where(target > 0, weight * self._good_weight, weight) * self._scale
-        return images, target[..., None], weight.astype(np.float32)
+        placement, levels = self._placed(len(chosen), rng)
+        target, known, unlabelled = self._truth(chosen, placement)
+        known = np.where(target > 0, known * self._good_weight, known)
+        truth = np.stack([target, known * self._scale, unlabelled * self._scale], axis=-1)
+        cells = self._architecture.cells(self._architecture.training_crop)
+        crops = self._dataset.stored_crops(self._positions[chosen])
+        return (crops, placement, levels), truth.reshape(-1, cells, cells, 3)
 
-    def _sample(
-        self, crop: FloatImage, neighbours: Neighbours, rng: np.random.Generator
-    ) -> tuple[FloatImage, FloatImage, FloatImage]:
-        """One crop at the size of training, turned, shifted and rescaled if asked for."""
-        architecture = self._architecture
-        most = min(architecture.most_shift, (crop.shape[0] - architecture.training_crop) // 2)
-        shift = rng.integers(-most, most + 1, 2) if self._augment else np.zeros(2, int)
-        if self._augment and architecture.continuous_rotation:
-            angle = rng.uniform(-1, 1) * architecture.continuous_rotation * 360
-            crop = ndimage.rotate(crop, angle, reshape=False, order=1, mode="reflect")
-        x, y, first = self._grid(crop.shape[0], shift)
-        side = architecture.training_crop
-        image = crop[first[1] : first[1] + side, first[0] : first[0] + side]
-        target, weight = targets(neighbours, x, y, self._diameter)
-        if self._augment:
-            turns, mirrored = rng.integers(4), rng.integers(2)
-            image, target, weight = (
-                np.rot90(a[:, ::-1] if mirrored else a, turns) for a in (image, target, weight)
+    def _placed(self, n: int, rng: np.random.Generator) -> tuple[FloatImage, FloatImage]:
+        """Draw turns and shifts of crops, and gain and offset of their grey values."""
+        arch, stored = self._architecture, self._dataset.crop_size
+        if not self._augment:
+            still = placements(
+                np.zeros(n), np.zeros(n, bool), np.zeros((n, 2)), stored, arch.training_crop
             )
-            image = image * rng.uniform(0.8, 1.25) + rng.normal(0, 0.1)
-        return image.astype(np.float32), target, weight
-
-    def _grid(
-        self, stored: int, shift: npt.NDArray[np.integer]
-    ) -> tuple[FloatArray, FloatArray, tuple[int, int]]:
-        """Centres of the logits relative to the stored middle, and the first pixel ``x, y``."""
-        architecture = self._architecture
-        side = architecture.training_crop
-        cells = np.arange(architecture.cells(side)) * architecture.stride + architecture.first_cell
-        first = stored // 2 - side // 2 + shift
-        x, y = np.meshgrid(
-            cells + first[0] - stored // 2, cells + first[1] - stored // 2, indexing="xy"
+            return still, np.tile(np.array([1, 0], np.float32), (n, 1))
+        most = min(arch.most_shift, (stored - arch.training_crop) // 2)
+        turns = rng.integers(4, size=n) / 4
+        if arch.continuous_rotation:
+            turns = turns + rng.uniform(-1, 1, n) * arch.continuous_rotation
+        mirrored, shifts = (
+            rng.integers(2, size=n) > 0,
+            rng.integers(-most, most + 1, (n, 2)).astype(float),
         )
-        return x, y, (int(first[0]), int(first[1]))
+        levels = np.stack([rng.uniform(*GAIN, n), rng.normal(0, OFFSET, n)], axis=1)
+        placement = placements(turns, mirrored, shifts, stored, arch.training_crop)
+        return placement, levels.astype(np.float32)
+
+    def _truth(
+        self, chosen: IntArray, placement: FloatImage
+    ) -> tuple[FloatImage, FloatImage, FloatImage]:
+        """Target and weights of the logits, shape (n, cells * cells)."""
+        arch = self._architecture
+        along = np.arange(arch.cells(arch.training_crop)) * arch.stride + arch.first_cell
+        centres = np.stack(np.meshgrid(along, along, indexing="xy"), axis=-1).reshape(-1, 2)
+        places = carry(placement.astype(float), centres) - self._dataset.crop_size // 2
+        return targets(self._neighbours.of(chosen), places, self._diameter)
 
     def _draw(self) -> IntArray:
         """Draw the samples of one epoch; the kinds are mixed by `SHARES`."""
@@ -253,23 +311,35 @@ class Samples(PyDataset):
         present = {kind: np.flatnonzero(self._kinds == kind) for kind in SHARES}
         total = sum(SHARES[kind] for kind, members in present.items() if len(members))
         wanted = self._steps * self._batch_size
-        drawn = []
-        for kind, members in present.items():
-            if len(members):
-                n = math.ceil(wanted * SHARES[kind] / total)
-                rounds = math.ceil(n / len(members))
-                pool = np.concatenate([rng.permutation(members) for _ in range(rounds)])
-                drawn.append(pool[:n])
+        drawn = [
+            _drawn(members, self._often[members], math.ceil(wanted * SHARES[kind] / total), rng)
+            for kind, members in present.items()
+            if len(members)
+        ]
         return rng.permutation(np.concatenate(drawn))[:wanted]
 
     def _balance(self) -> None:
         """Weigh positives as much as negatives in total, and the mean loss to one."""
         sample = self._order[: 40 * self._batch_size]
-        x, y, _ = self._grid(self._dataset.crop_size, np.zeros(2, int))
-        maps = [targets(self._neighbours[i], x, y, self._diameter) for i in sample]
-        positive = sum(float((t * w).sum()) for t, w in maps)
-        negative = sum(float(((1 - t) * w).sum()) for t, w in maps)
+        placement, _ = self._placed(len(sample), np.random.default_rng(self._seed))
+        target, known, unlabelled = self._truth(sample, placement)
+        positive = float((target * known).sum())
+        negative = float(((1 - target) * known + unlabelled).sum())
         if positive > 0 and negative > 0:
             self._good_weight = negative / positive
         total = negative + positive * self._good_weight
-        self._scale = len(sample) * x.size / total if total else 1.0
+        self._scale = target.size / total if total else 1.0
+
+
+def _drawn(members: IntArray, often: FloatArray, n: int, rng: np.random.Generator) -> IntArray:
+    """Draw n of the members, each as often as its weight says and as evenly as can be."""
+    expected = often / often.sum() * n
+    whole = np.floor(expected).astype(int)
+    rest = expected - whole
+    missing = n - int(whole.sum())
+    if missing:  # systematic sampling of what is left: each at most once
+        order = rng.permutation(len(rest))
+        edges = np.cumsum(rest[order])
+        marks = (rng.uniform() + np.arange(missing)) * edges[-1] / missing
+        whole[order[np.minimum(np.searchsorted(edges, marks), len(rest) - 1)]] += 1
+    return np.repeat(members, whole)

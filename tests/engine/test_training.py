@@ -10,13 +10,16 @@ import keras
 
 from apbc.dataset.labels import GOOD
 from apbc.dataset.store import Dataset
+from apbc.dataset.views import quotas
 from apbc.errors import ApbcError
 from apbc.models.architecture import ARCHITECTURES, architecture
 from apbc.models.calibration import Calibration
 from apbc.models.folder import join, load_model, members_of
 from apbc.system.devices import Device
 from apbc.training import calibrate, metrics
+from apbc.training.augment import Augment, placements
 from apbc.training.fit import Checkpoint
+from apbc.training.losses import LOSSES
 from apbc.training.samples import Neighbours, Samples, targets
 from apbc.training.train import TrainingOptions, train
 from conftest import run_apbc
@@ -53,17 +56,23 @@ def test_unknown_architectures_are_refused():
         architecture("resnet")
 
 
+FAR = np.full((1, 1, 2), 1e6)
+GRID = np.stack(np.meshgrid(np.arange(-40, 41, 4.0), np.arange(-40, 41, 4.0)), -1).reshape(1, -1, 2)
+
+
 def test_targets_mark_hits_rings_and_bad_labels():
-    x, y = np.meshgrid(np.arange(-40, 41, 4.0), np.arange(-40, 41, 4.0))
-    here, none = np.zeros((1, 2)), np.empty((0, 2))
-    target, weight = targets(Neighbours(good=here, bad=none), x, y, diameter=28)
-    distance = np.hypot(x, y) / 28
+    here = np.zeros((1, 1, 2))
+    target, known, unlabelled = targets(Neighbours(good=here, bad=FAR), GRID, diameter=28)
+    distance = np.hypot(*GRID.T).T / 28
     assert (target == (distance <= 0.15)).all()
-    assert (weight[(distance > 0.15) & (distance <= 0.45)] == 0).all()
-    assert (weight[(distance > 0.5) & (distance < 0.75)] > weight[distance > 0.9].max()).all()
-    target, weight = targets(Neighbours(good=none, bad=here), x, y, diameter=28)
+    silent = (distance > 0.15) & (distance <= 0.45)
+    assert not known[silent].any() and not unlabelled[silent].any()
+    ring = (distance > 0.5) & (distance < 0.75)
+    assert (known[ring] > unlabelled[distance > 0.9].max()).all()
+    assert not known[distance > 0.9].any() and unlabelled[distance > 0.9].all()
+    target, known, unlabelled = targets(Neighbours(good=FAR, bad=here), GRID, diameter=28)
     assert not target.any()
-    assert weight[distance <= 0.25].min() == weight.max() > weight[distance > 0.3].max()
+    assert known[distance <= 0.25].min() == known.max() > unlabelled.max()
 
 
 def test_samples_are_balanced_and_repeatable(demo_dataset):
@@ -71,38 +80,98 @@ def test_samples_are_balanced_and_repeatable(demo_dataset):
     with Dataset(demo_dataset) as dataset:
         positions = dataset.crops_of(0, (1, 0, -1))
         samples = Samples(dataset, positions, arch, 32, seed=3, augment=True)
-        first = samples[0]
-        assert first[0].shape == (32, arch.training_crop, arch.training_crop, 1)
-        assert first[1].shape == (32, 10, 10, 1) and first[2].shape == (32, 10, 10)
+        (crops, placement, levels), truth = samples[0]
+        assert crops.shape == (32, dataset.crop_size, dataset.crop_size)
+        assert placement.shape == (32, 2, 3) and levels.shape == (32, 2)
+        assert truth.shape == (32, 10, 10, 3)
         positive = negative = 0.0
         for i in range(20):
-            _, target, weight = samples[i]
-            positive += float((weight * target[..., 0]).sum())
-            negative += float((weight * (1 - target[..., 0])).sum())
+            target, known, unlabelled = np.moveaxis(samples[i][1], -1, 0)
+            positive += float((known * target).sum())
+            negative += float((known * (1 - target) + unlabelled).sum())
         assert 0.8 < positive / negative < 1.25
         samples.on_epoch_end()
-        assert not np.array_equal(samples[0][0], first[0])
+        assert not np.array_equal(samples[0][1], truth)
         samples.start_at(0)
-        np.testing.assert_array_equal(samples[0][0], first[0])
+        again = samples[0]
+        np.testing.assert_array_equal(again[1], truth)
+        for mine, first in zip(again[0], (crops, placement, levels), strict=True):
+            np.testing.assert_array_equal(mine, first)
 
 
 def test_augmented_targets_follow_their_crops(demo_dataset):
     """A crop with a dark spot on the label has its target on the spot however it is turned."""
     arch = architecture("dense")
     with Dataset(demo_dataset) as dataset:
-        positions = dataset.crops_of(None, (GOOD,))[:16]
-        samples = Samples(dataset, positions, arch, 16, seed=0, augment=True)
-        samples._neighbours = [Neighbours(np.zeros((1, 2)), np.empty((0, 2)))] * len(positions)
-        spot = np.zeros((dataset.crop_size, dataset.crop_size), np.float32)
-        middle = dataset.crop_size // 2
-        spot[middle, middle] = -100
-        rng = np.random.default_rng(0)
-        for _ in range(30):
-            image, target, _ = samples._sample(spot, samples._neighbours[0], rng)
+        positions = dataset.crops_of(None, (GOOD,))[:32]
+        samples = Samples(dataset, positions, arch, 32, seed=0, augment=True)
+        samples._neighbours = Neighbours(np.zeros((32, 1, 2)), np.full((32, 1, 2), 1e6))
+        spots = np.zeros((32, dataset.crop_size, dataset.crop_size), np.float16)
+        spots[:, dataset.crop_size // 2, dataset.crop_size // 2] = -100
+        (_, placement, levels), truth = samples[0]
+        images = np.asarray(Augment(arch.training_crop)((spots, placement, levels)))[..., 0]
+        assert len(np.unique(placement[:, :, :2], axis=0)) == 8
+        for image, target in zip(images, truth[..., 0], strict=True):
             row, col = np.unravel_index(image.argmin(), image.shape)
             hits = np.argwhere(target > 0) * arch.stride + arch.first_cell
             assert len(hits) > 0
             assert np.abs(hits.mean(axis=0) - (row, col)).max() <= arch.stride / 2 + 0.5
+
+
+@pytest.mark.parametrize(("stored", "side"), [(92, 81), (92, 64), (91, 64)])
+def test_augmented_crops_are_turned_as_arrays_are(stored, side):
+    crops = np.random.default_rng(0).normal(size=(3, stored, stored)).astype(np.float16)
+    shifts = np.array([[0.0, 0.0], [2.0, -3.0], [0.0, 0.0]])
+    place = placements(np.array([0, 0, 0.25]), np.zeros(3, bool), shifts, stored, side)
+    levels = np.array([[1, 0], [1, 0], [2, 0.5]], np.float32)
+    images = np.asarray(Augment(side)((crops, place, levels)))[..., 0]
+    first = stored // 2 - side // 2
+    whole = crops.astype(np.float32)
+    np.testing.assert_allclose(images[0], whole[0, first : first + side, first : first + side])
+    np.testing.assert_allclose(
+        images[1], whole[1, first - 3 : first - 3 + side, first + 2 : first + 2 + side]
+    )
+    turned = np.rot90(whole[2, first : first + side, first : first + side])
+    np.testing.assert_allclose(images[2], turned * 2 + 0.5, rtol=1e-6)
+
+
+def test_rare_views_are_drawn_as_often_as_their_quota_says(demo_dataset):
+    arch = architecture("dense")
+    with Dataset(demo_dataset) as dataset:
+        positions = dataset.crops_of(None, (GOOD,))
+        view = np.ones(len(dataset.kind), np.int32)
+        rare = dataset.crop_rows[positions[: len(positions) // 8]]
+        view[rare] = 2
+        dataset.view = view
+        shares = []
+        for balanced in (False, True):
+            samples = Samples(
+                dataset, positions, arch, 32, seed=0, augment=True, balance_views=balanced
+            )
+            drawn = dataset.crop_rows[positions[samples._order]]
+            shares.append(np.isin(drawn, rare).mean())
+    share = len(rare) / len(positions)
+    assert shares[0] == pytest.approx(share, abs=0.02)
+    wanted = quotas(view[dataset.crop_rows[positions]])[0] * share
+    assert shares[1] == pytest.approx(wanted, abs=0.02) and wanted > 3 * share
+
+
+def losses_of(logits, truth):
+    truth = np.asarray(truth, np.float32)[None, None]
+    logits = np.asarray(logits, np.float32)[None, None, :, None]
+    return (float(LOSSES[mode]()(truth, logits)) for mode in ("weak", "pu"))
+
+
+def test_unlabelled_particles_cost_less_as_a_mixture_than_as_negatives():
+    """One labelled particle, one known negative, and unlabelled places of which one is called."""
+    truth = [[1, 1, 0], [0, 1, 0], *[[0, 0, 0.1]] * 8]
+    blind, finder = [6, -6, *[-6] * 8], [6, -6, 6, *[-6] * 7]
+    weak_blind, pu_blind = losses_of(blind, truth)
+    weak_finder, pu_finder = losses_of(finder, truth)
+    assert weak_finder > 5 * weak_blind
+    assert pu_finder - pu_blind < 0.8 * (weak_finder - weak_blind)
+    _, pu_wrong = losses_of([6, 6, *[-6] * 8], truth)
+    assert pu_wrong > pu_blind + 0.4  # a known negative stays one
 
 
 def test_card_report_and_history(demo_dataset, demo_model, demo_diameter):
@@ -313,13 +382,12 @@ def test_half_precision_stays_in_training():
 
 
 def test_labels_of_other_splits_are_hidden():
-    x, y = np.meshgrid(np.arange(-40, 41, 4.0), np.arange(-40, 41, 4.0))
-    none = np.empty((0, 2))
-    other = np.array([[20.0, 0.0]])
-    target, weight = targets(Neighbours(np.zeros((1, 2)), none, other), x, y, diameter=28)
-    near = np.hypot(x - 20, y) <= 0.45 * 28
-    assert not target[near].any() and not weight[near].any()
-    assert target.any()
+    other = np.array([[[20.0, 0.0]]])
+    neighbours = Neighbours(np.zeros((1, 1, 2)), FAR, other)
+    target, known, unlabelled = targets(neighbours, GRID, diameter=28)
+    near = np.hypot(GRID[..., 0] - 20, GRID[..., 1]) <= 0.45 * 28
+    assert not known[near].any() and not unlabelled[near].any()
+    assert (target * known).any() and unlabelled.any()
 
 
 def test_split_by_particle_does_not_train_on_held_out_labels(demo_data, demo_diameter, tmp_path):
@@ -338,13 +406,13 @@ def test_split_by_particle_does_not_train_on_held_out_labels(demo_data, demo_dia
             for m, w, s in zip(dataset.micrograph, dataset.working, dataset.split, strict=True)
             if s != 0
         }
-        hidden = 0
-        for position, near in zip(positions, find_neighbours(dataset, positions), strict=True):
+        near = find_neighbours(dataset, positions)
+        hidden = int((near.hidden < 1e5).all(axis=2).sum())
+        for i, position in enumerate(positions):
             row = dataset.crop_rows[position]
             middle = np.rint(dataset.working[row].astype(float))
-            for xy in np.concatenate([near.good, near.bad]):
+            for xy in np.concatenate([near.good[i], near.bad[i]]):
                 assert (int(dataset.micrograph[row]), *np.round(xy + middle, 3)) not in held_out
-            hidden += len(near.hidden)
         assert hidden > 0
 
 
