@@ -17,6 +17,7 @@ from apbc.errors import ApbcError
 VERBS = {
     "dataset": "turn good and bad particles into a data set",
     "train": "train a model on a data set",
+    "search": "try a few training settings, and train with the best",
     "pick": "pick particles on micrographs with a model",
     "export": "hand picks to Relion, EMAN and other programs",
     "screen": "sort the particles of a stack into true and false ones",

@@ -10,9 +10,13 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from apbc.errors import ApbcError
 from apbc.models.architecture import ARCHITECTURES
+
+if TYPE_CHECKING:
+    from apbc.training.train import TrainingOptions
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +40,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="train N networks, average their scores",
+        help="train N networks from different starts on different parts of the training "
+        "micrographs and average their scores; the candidates then tell how much they disagree",
+    )
+    parser.add_argument(
+        "--unlabelled",
+        choices=("weak", "pu"),
+        default="weak",
+        help="places without label: negatives of a small weight (weak, default), or a mixture of "
+        "particles and none (pu)",
+    )
+    parser.add_argument(
+        "--feedback",
+        type=int,
+        default=0,
+        metavar="N",
+        help="at most N rounds of picking the training micrographs and learning from the "
+        "confident picks; stops by itself when held-out figures rise no more (default: 0)",
+    )
+    parser.add_argument(
+        "--no-balance-views",
+        action="store_true",
+        help="draw good particles as they come, not so that all 2D classes are seen alike",
     )
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="default: 32 crops")
     parser.add_argument(
@@ -52,34 +77,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace) -> int:
-    """Train."""
+def check(args: argparse.Namespace) -> None:
+    """Refuse numbers that cannot be, and choose the architecture where it was left open."""
     for name in ("epochs", "ensemble", "batch_size", "learning_rate"):
         value = getattr(args, name)
         if value is not None and value <= 0:
             raise ApbcError(f"--{name.replace('_', '-')} is {value}; give a number above 0")
+    if args.feedback < 0:
+        raise ApbcError(f"--feedback is {args.feedback}; give 0 or more rounds")
     if args.seed < 0:
         raise ApbcError(f"--seed is {args.seed}; give 0 or more")
-    from apbc.models.folder import read_card
-    from apbc.system.devices import select
+    if args.architecture is None:
+        from apbc.models.folder import read_card
 
-    architecture = args.architecture
-    if architecture is None:
-        architecture = read_card(args.start)["architecture"] if args.start else ARCHITECTURES[0]
-    device = select(args.gpu, mixed_precision=True)
+        args.architecture = (
+            read_card(args.start)["architecture"] if args.start else ARCHITECTURES[0]
+        )
 
-    from apbc.dataset.store import Dataset
-    from apbc.training.train import TrainingOptions, train
 
-    options = TrainingOptions(
-        architecture=architecture,
+def options_of(args: argparse.Namespace) -> TrainingOptions:
+    """Options of a training, once the device is selected."""
+    from apbc.training.train import TrainingOptions
+
+    return TrainingOptions(
+        architecture=args.architecture,
         epochs=args.epochs,
         seed=args.seed,
         ensemble=args.ensemble,
         batch_size=args.batch_size,
         learning_rate=args.learning_rate,
         refit=not args.no_refit,
+        unlabelled=args.unlabelled,
+        feedback=args.feedback,
+        balance_views=not args.no_balance_views,
     )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train."""
+    check(args)
+    from apbc.system.devices import select
+
+    device = select(args.gpu, mixed_precision=True)
+
+    from apbc.dataset.store import Dataset
+    from apbc.training.train import train
+
+    options = options_of(args)
     with Dataset(args.dataset) as dataset:
         card = train(dataset, args.out, options, device, args.start)
     for part, row in card["metrics"].items():

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from apbc.dataset.labels import GOOD_ALONE
 from apbc.display import training as display
+from apbc.display.tables import STYLE
 from apbc.io.files import atomic_path, write_json, write_text
 from apbc.models.calibration import Calibration
 from apbc.training import metrics
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float64]
 
 FORMAT = "apbc report 1"
-REPORT_FILE = "report.json"
+REPORT_FILE, PAGE_FILE = "report.json", "report.html"
 SHEET_COLUMNS = 12
 SCORE_BINS = 25
 MOST_CURVE_POINTS = 500
@@ -84,7 +85,29 @@ def write_report(folder: Path, data: ReportData, sheet: Sheet) -> None:
         figure.savefig(temporary, dpi=110, format="png")
     picture = io.BytesIO()
     figure.savefig(picture, dpi=110, format="png")
-    write_text(folder / "report.html", page(data, picture.getvalue()))
+    write_text(folder / PAGE_FILE, page(data, picture.getvalue()))
+
+
+def add_section(folder: Path, name: str, section: str) -> None:
+    """Put a section at the end of ``report.html``; one of the same name is replaced.
+
+    Parameters
+    ----------
+    folder : Path
+    name : str
+    section : str
+        HTML.
+
+    Raises
+    ------
+    ApbcError
+        If the folder cannot be written or the disk is full.
+    """
+    path = folder / PAGE_FILE
+    begin, end = f"<section id='{name}'>", "</section></body>"
+    text = path.read_text(encoding="utf-8")
+    kept = text.partition(begin)[0].partition("</body>")[0]
+    write_text(path, f"{kept}{begin}{section}{end}</html>\n")
 
 
 def summary(data: ReportData) -> dict[str, Any]:
@@ -238,10 +261,7 @@ def page(data: ReportData, picture: bytes) -> str:
     image = base64.b64encode(picture).decode()
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>apbc training</title>"
-        "<style>body{font:15px/1.5 system-ui,sans-serif;color:#222;max-width:1100px;margin:2em "
-        "auto;padding:0 1em}table{border-collapse:collapse;margin:1em 0}th,td{padding:.25em .9em;"
-        "border-bottom:1px solid #ddd;text-align:right}th:first-child{text-align:left}"
-        "img{max-width:100%}</style></head><body><h1>Training report</h1>"
+        f"<style>{STYLE}</style></head><body><h1>Training report</h1>"
         f"<ul>{items}</ul><table><tr><th></th>{head}</tr>{body}</table>"
         f"<img alt='curves and crops' src='data:image/png;base64,{image}'></body></html>\n"
     )
