@@ -17,6 +17,7 @@ A program that is not there raises `common.Missing` with a sentence that says wh
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import re
 import shutil
@@ -298,7 +299,6 @@ def topaz_train(
         words += ["--epoch-size", minibatches, "--num-epochs", epochs]
         words += ["--save-prefix", folder / "model", "--output", folder / "training.txt"]
         second = _topaz(words, seed)
-        shutil.rmtree(images)
         return _steps({"preprocess": first, "train": second})
 
     result = kept(out, request, make)
@@ -363,7 +363,6 @@ def topaz_pick(
         words += ["--radius", request["radius"], "--threshold", TOPAZ_LOWEST, "--device", -1]
         words += ["--up-scale", factor, "--output", folder / "extracted.txt"]
         second = _topaz([*words, *[images / path.name for path in micrographs]])
-        shutil.rmtree(images)
         (folder / "picks").mkdir()
         with (folder / "extracted.txt").open() as handle:
             found = list(csv.DictReader(handle, delimiter="\t"))
@@ -382,9 +381,20 @@ def topaz_pick(
 def _topaz_preprocess(
     micrographs: Sequence[Path], factor: int, folder: Path
 ) -> tuple[Path, dict[str, Any]]:
-    images = folder / "preprocessed"
-    words: list[object] = ["preprocess", "--scale", factor, "--destdir", images]
-    return images, _topaz([*words, *micrographs])
+    """Downsample and normalise, once for all that is done with the same micrographs beside it."""
+    request = {
+        "versions": topaz_versions(),
+        "micrographs": _inputs(micrographs),
+        "downsampling": factor,
+    }
+    name = hashlib.sha256(repr(sorted(micrographs)).encode()).hexdigest()[:8]
+    images = folder.parent / "topaz-images" / f"{name}-{factor}"
+
+    def make(_: Path) -> dict[str, Any]:
+        words: list[object] = ["preprocess", "--scale", factor, "--destdir", images]
+        return _topaz([*words, *micrographs])
+
+    return images, kept(images, request, make)
 
 
 def _topaz(words: Sequence[object], seed: int = 0) -> dict[str, Any]:

@@ -117,8 +117,8 @@ def accuracy(seeds: Sequence[int], gaps: Gaps) -> dict[str, Any]:
             runs.append(_scored(_our_picks(model, test), model, data, test))
         return _over_seeds(runs, some)
 
-    def trained_topaz() -> Any:
-        model = _topaz_model(data, training)
+    def topaz(correct_share: bool) -> Any:
+        model = _topaz_model(data, training, correct_share)
         return _scored(_topaz_picks(model, test), model, data, test)
 
     def log() -> Any:
@@ -134,7 +134,8 @@ def accuracy(seeds: Sequence[int], gaps: Gaps) -> dict[str, Any]:
         ),
         "apbc `autopick-bc`": lambda: ours("autopick-bc", seeds),
         "Relion LoG": log,
-        "Topaz, trained on the same good labels": trained_topaz,
+        "Topaz, trained on the same good labels": lambda: topaz(True),
+        "Topaz, the same, share of particle as it counts it": lambda: topaz(False),
         "Topaz, its general model": lambda: _scored(_topaz_picks(None, test), None, data, test),
         **{f"published {label}": _published(peer, data, test) for peer, label in PUBLISHED.items()},
     }
@@ -158,21 +159,22 @@ def _our_picks(model: pickers.Model, test: Sequence[Path], *extra: object) -> pi
     return pickers.apbc_pick(test, model, pickers.KEPT / name.replace("--", ""), extra)
 
 
-def _topaz_model(data: Path, training: Sequence[Path]) -> pickers.Model:
+def _topaz_model(data: Path, training: Sequence[Path], correct_share: bool = True) -> pickers.Model:
     return pickers.topaz_train(
         training,
         data / "good",
         expected=EXPECTED,
         pixel_size=PIXEL_SIZE,
         diameter=DIAMETER,
-        out=pickers.KEPT / "topaz-0",
+        out=pickers.KEPT / ("topaz-0" if correct_share else "topaz-own-share-0"),
+        correct_share=correct_share,
     )
 
 
 def _topaz_picks(model: pickers.Model | None, test: Sequence[Path]) -> pickers.Picks:
-    name = "topaz-general-picks" if model is None else "topaz-0-picks"
+    name = "topaz-general" if model is None else Path(model.path).parent.name
     return pickers.topaz_pick(
-        test, model, pixel_size=PIXEL_SIZE, diameter=DIAMETER, out=pickers.KEPT / name
+        test, model, pixel_size=PIXEL_SIZE, diameter=DIAMETER, out=pickers.KEPT / f"{name}-picks"
     )
 
 
