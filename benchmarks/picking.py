@@ -51,14 +51,15 @@ from common import (
     logger,
     machine,
     mean_and_spread,
+    measured,
     prepare,
     split,
     versions,
 )
 
+from apbc.evaluation.expected import calibration_error
 from apbc.evaluation.figures import score_picks
 from apbc.io.coordinates import read_coordinate_folder
-from apbc.training.metrics import calibration_error
 
 RECORD = REPOSITORY / "benchmarks" / "picking.json"
 PAGE = REPOSITORY / "docs" / "benchmarks.md"
@@ -275,6 +276,7 @@ def timing(seeds: Sequence[int], gaps: Gaps) -> dict[str, Any]:
             if repeat > 0:
                 runs[label].append(_marginal(one, many, count))
                 logger.info("%s: %s", label, runs[label][-1])
+    steps = _steps(model, paths, folder)
     shutil.rmtree(folder, ignore_errors=True)
     return {
         "what": "from the start to written coordinate files; "
@@ -288,7 +290,17 @@ def timing(seeds: Sequence[int], gaps: Gaps) -> dict[str, Any]:
             }
             for label, rows in runs.items()
         },
+        "steps": steps,
     }
+
+
+def _steps(
+    model: pickers.Model, paths: Sequence[Path], folder: Path, gpu_list: str = ""
+) -> dict[str, Any]:
+    """Where the time of apbc goes."""
+    script, out = REPOSITORY / "benchmarks" / "picking_steps.py", folder / "steps.json"
+    measured([sys.executable, script, model.path, *paths, "--gpu", gpu_list, "--json", out])
+    return dict(json.loads(out.read_text()))
 
 
 def _marginal(one: Mapping[str, float], many: Mapping[str, float], count: int) -> dict[str, float]:
@@ -385,15 +397,14 @@ def gpu(seeds: Sequence[int], gaps: Gaps) -> dict[str, Any]:
     record = json.loads((folder / "many" / "picks" / "run.json").read_text())
     if record["device"] == "cpu":
         raise Missing("the engine does not use the GPU; see apbc doctor")
-    spent = record.get("seconds") or {}
-    whole = sum(spent.values()) if spent else None
+    steps = _steps(model, [*paths, *paths], folder, "0")
     return {
         "micrographs": many,
         "device": record["device"],
         "per_second": 1 / seconds,
         "start_seconds": first.costs["seconds"] - few * seconds,
-        "spent": spent or None,
-        "network_share": spent["network"] / whole if whole and "network" in spent else None,
+        "steps": steps,
+        "network_share": steps["seconds"]["network"] / seconds,
         "peak_gb": second.costs["peak_gb"],
     }
 

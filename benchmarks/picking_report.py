@@ -194,7 +194,12 @@ def _timing(figures: Mapping[str, Any]) -> list[str]:
             middle = row["median"]
             cells = [_seconds(middle[k]) for k in ("seconds", "cpu_seconds", "start_seconds")]
             lines.append(_row(label, *cells, _gigabytes(middle["peak_gb"])))
-    return lines
+    return [*lines, "", *_steps(figures["steps"])]
+
+
+def _steps(steps: Mapping[str, Any]) -> list[str]:
+    spent = [f"{name} {1000 * seconds:.0f} ms" for name, seconds in steps["seconds"].items()]
+    return [f"apbc's steps, each by itself, on {steps['device']}: {', '.join(spent)}."]
 
 
 def _calibration(figures: Mapping[str, Any]) -> list[str]:
@@ -220,8 +225,8 @@ def _gpu(figures: Mapping[str, Any]) -> list[str]:
     lines.append(_row("micrographs a second, end to end", number(figures["per_second"], 1)))
     lines.append(_row("start, once a run", _seconds(figures["start_seconds"])))
     share = figures["network_share"]
-    lines.append(_row("share of the time in the network", "-" if share is None else f"{share:.0%}"))
-    return lines
+    lines.append(_row("time of the network by itself, share of the whole", f"{share:.0%}"))
+    return [*lines, "", *_steps(figures["steps"])]
 
 
 TITLES = {

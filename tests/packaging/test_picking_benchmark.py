@@ -70,11 +70,9 @@ def test_a_page_without_its_markers_is_refused_and_left_alone(report, tmp_path, 
 def test_a_table_tells_its_figures_and_what_is_missing(report):
     costs = {"seconds": 4.0, "cpu_seconds": 5.0, "peak_gb": 1.5}
     median = {**costs, "start_seconds": 30.0}
-    record = {
-        "timing": section(
-            {"pickers": {"ours": {"median": median}}}, not_measured={"Topaz": "no index"}
-        )
-    }
+    steps = {"device": "cpu", "seconds": {"reading": 0.05, "network": 0.25}}
+    figures = {"pickers": {"ours": {"median": median}}, "steps": steps}
+    record = {"timing": section(figures, not_measured={"Topaz": "no index"})}
     lines = report.tables(record, {})
     assert "| ours | 4.0 s | 5.0 s | 30 s | 1.50 GB |" in lines
     assert "Not measured: Topaz (no index)." in lines
