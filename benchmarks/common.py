@@ -61,7 +61,12 @@ def command_line(arguments: Iterable[object]) -> str:
     words = [str(a) for a in arguments]
     if words[0] == sys.executable:
         words[0] = "python"
-    return shlex.join(words).replace(f"{REPOSITORY}/", "").replace(f"{REPOSITORY.parent}/", "../")
+    return without_folders(shlex.join(words))
+
+
+def without_folders(text: str) -> str:
+    """Shorten paths in a text to what they are from the repository's root."""
+    return text.replace(f"{REPOSITORY}/", "").replace(f"{REPOSITORY.parent}/", "../")
 
 
 def measured(

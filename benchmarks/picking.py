@@ -8,7 +8,8 @@ were not run now stay, and from there into the tables of docs/benchmarks.md. Wha
 in ``bench/picking`` and used again when nothing that it depends on has changed; remove that folder
 to measure all anew. Needs the benchmark (``APBC_BENCH_DATA`` or ``../shared/bench``), Relion on
 PATH, and the package index or a ``bench/topaz-env`` for Topaz. What is missing is told at the end,
-stands in the record as null, and makes the exit status 1.
+stands in the record as null, and makes the exit status 1; a GPU may be missing. Where a GPU is on
+another machine, run ``--only gpu --record FILE`` there and ``--only --merge FILE`` here.
 
 Fair split: labels of the first seven micrographs, by name, scored on the last three; thresholds are
 those of the programs, chosen without truth.
@@ -55,6 +56,7 @@ from common import (
     prepare,
     split,
     versions,
+    without_folders,
 )
 
 from apbc.evaluation.expected import calibration_error
@@ -98,7 +100,7 @@ class Gaps:
             return measure()
         except (Missing, CommandFailed, ModuleNotFoundError) as error:
             logger.error("NOT MEASURED: %s: %s", what, error)
-            self.found[what] = str(error)
+            self.found[what] = without_folders(str(error))
             return None
 
 
@@ -115,12 +117,12 @@ def accuracy(seeds: Sequence[int], gaps: Gaps) -> dict[str, Any]:
         runs = []
         for seed in some:
             model = pickers.benchmark_model(architecture, seed, extra)
-            runs.append(_scored(_our_picks(model, test), model, data, test))
+            runs.append(_scored(our_picks(model, test), model, data, test))
         return _over_seeds(runs, some)
 
     def topaz(correct_share: bool) -> Any:
-        model = _topaz_model(data, training, correct_share)
-        return _scored(_topaz_picks(model, test), model, data, test)
+        model = topaz_model(data, training, correct_share)
+        return _scored(topaz_picks(model, test), model, data, test)
 
     def log() -> Any:
         found = pickers.relion_log(
@@ -137,7 +139,7 @@ def accuracy(seeds: Sequence[int], gaps: Gaps) -> dict[str, Any]:
         "Relion LoG": log,
         "Topaz, trained on the same good labels": lambda: topaz(True),
         "Topaz, the same, share of particle as it counts it": lambda: topaz(False),
-        "Topaz, its general model": lambda: _scored(_topaz_picks(None, test), None, data, test),
+        "Topaz, its general model": lambda: _scored(topaz_picks(None, test), None, data, test),
         **{f"published {label}": _published(peer, data, test) for peer, label in PUBLISHED.items()},
     }
     for label, measure in measures.items():
@@ -148,19 +150,21 @@ def accuracy(seeds: Sequence[int], gaps: Gaps) -> dict[str, Any]:
     return {
         "training_micrographs": [path.stem for path in training],
         "scored_micrographs": [path.stem for path in test],
-        "published_micrographs": [path.stem for path in _have_published(test)],
+        "published_micrographs": [path.stem for path in have_published(test)],
         "rule": f"one to one within half of {DIAMETER:g} Å, border of {EDGE:g} Å left out; "
         "precision, recall and F1 are means of the micrographs",
         "pickers": rows,
     }
 
 
-def _our_picks(model: pickers.Model, test: Sequence[Path], *extra: object) -> pickers.Picks:
+def our_picks(model: pickers.Model, test: Sequence[Path], *extra: object) -> pickers.Picks:
+    """Pick with a model of the benchmark's labels."""
     name = f"{Path(model.path).parent.name}-picks" + "".join(f"-{word}" for word in extra)
     return pickers.apbc_pick(test, model, pickers.KEPT / name.replace("--", ""), extra)
 
 
-def _topaz_model(data: Path, training: Sequence[Path], correct_share: bool = True) -> pickers.Model:
+def topaz_model(data: Path, training: Sequence[Path], correct_share: bool = True) -> pickers.Model:
+    """Topaz trained on the benchmark's good labels."""
     return pickers.topaz_train(
         training,
         data / "good",
@@ -172,14 +176,15 @@ def _topaz_model(data: Path, training: Sequence[Path], correct_share: bool = Tru
     )
 
 
-def _topaz_picks(model: pickers.Model | None, test: Sequence[Path]) -> pickers.Picks:
+def topaz_picks(model: pickers.Model | None, test: Sequence[Path]) -> pickers.Picks:
+    """Pick with it; without a model, with Topaz's general one."""
     name = "topaz-general" if model is None else Path(model.path).parent.name
     return pickers.topaz_pick(
         test, model, pixel_size=PIXEL_SIZE, diameter=DIAMETER, out=pickers.KEPT / f"{name}-picks"
     )
 
 
-def _have_published(test: Sequence[Path]) -> list[Path]:
+def have_published(test: Sequence[Path]) -> list[Path]:
     """Scored micrographs of which there are published picks."""
     folder = bench_data() / "data" / "empiar-10017" / "peers"
     return [p for p in test if all((folder / q / f"{p.stem}.box").is_file() for q in PUBLISHED)]
@@ -197,7 +202,7 @@ def _scored(
     """Figures, costs and settings of one run of a picker."""
     row = {
         "all": _figures(picks.folder, picks.threshold, data, test),
-        "published": _figures(picks.folder, picks.threshold, data, _have_published(test)),
+        "published": _figures(picks.folder, picks.threshold, data, have_published(test)),
         "training": None if model is None else model.costs,
         "picking": {
             **picks.costs,
@@ -232,7 +237,7 @@ def _published(peer: str, data: Path, test: Sequence[Path]) -> Callable[[], Any]
         folder = bench_data() / "data" / "empiar-10017" / "peers" / peer
         if not folder.is_dir():
             raise Missing(f"there are no published picks in {folder}")
-        found = _figures(folder, None, data, _have_published(test))
+        found = _figures(folder, None, data, have_published(test))
         return {"all": None, "published": found, "training": None, "picking": None}
 
     return measure
@@ -259,7 +264,7 @@ def timing(seeds: Sequence[int], gaps: Gaps) -> dict[str, Any]:
             PEERS_TIMED,
             lambda some, out: pickers.relion_log(some, out=out, **sizes),
         )
-    peer = gaps.attempt("Topaz", lambda: _topaz_model(data, training))
+    peer = gaps.attempt("Topaz", lambda: topaz_model(data, training))
     if peer:
         programs["Topaz, preprocess and extract"] = (
             PEERS_TIMED,
@@ -343,7 +348,7 @@ def _candidates_against_truth(
     data: Path, test: Sequence[Path], seed: int, extra: Sequence[object]
 ) -> dict[str, Any]:
     names = [path.stem for path in test]
-    found = _our_picks(pickers.benchmark_model("dense", seed, extra), test)
+    found = our_picks(pickers.benchmark_model("dense", seed, extra), test)
     matches = score_picks(
         read_coordinate_folder(found.folder),
         read_coordinate_folder(data / "truth"),
@@ -367,7 +372,7 @@ def _promise(
     data: Path, test: Sequence[Path], model: pickers.Model, precision: float
 ) -> dict[str, Any]:
     """Figures of a run that was asked for a precision."""
-    found = _our_picks(model, test, "--precision", precision)
+    found = our_picks(model, test, "--precision", precision)
     figures = _figures(found.folder, found.threshold, data, test)
     return {key: figures[key] for key in ("threshold", "precision", "recall", "f1")}
 
@@ -490,7 +495,8 @@ def main() -> int:
         logger.info("%s ...", name)
         section = measure(name, args.seeds)
         picking_report.merge(args.record, {name: section})
-        gaps |= {f"{name}: {what}": why for what, why in section["not_measured"].items()}
+        if name != "gpu":  # which most machines lack
+            gaps |= {f"{name}: {what}": why for what, why in section["not_measured"].items()}
     if args.record == RECORD:
         others = {name: Gaps().attempt(name, lambda name=name: program(name)) for name in PROGRAMS}
         record = picking_report.merge(RECORD, {})
