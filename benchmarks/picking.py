@@ -110,7 +110,6 @@ class Gaps:
 def accuracy(seeds: Sequence[int], gaps: Gaps) -> dict[str, Any]:
     """Every picker, trained on the first micrographs and scored on the last."""
     data, training, test = split()
-    kept = pickers.KEPT
     rows: dict[str, Any] = {}
 
     def ours(architecture: str, some: Sequence[int], extra: Sequence[object] = ()) -> Any:
@@ -125,10 +124,7 @@ def accuracy(seeds: Sequence[int], gaps: Gaps) -> dict[str, Any]:
         return _scored(topaz_picks(model, test), model, data, test)
 
     def log() -> Any:
-        found = pickers.relion_log(
-            test, pixel_size=PIXEL_SIZE, diameter=DIAMETER, out=kept / "relion-log"
-        )
-        return _scored(found, None, data, test)
+        return _scored(log_picks(test), None, data, test)
 
     measures: dict[str, Callable[[], Any]] = {
         "apbc `dense`": lambda: ours("dense", seeds),
@@ -181,6 +177,13 @@ def topaz_picks(model: pickers.Model | None, test: Sequence[Path]) -> pickers.Pi
     name = "topaz-general" if model is None else Path(model.path).parent.name
     return pickers.topaz_pick(
         test, model, pixel_size=PIXEL_SIZE, diameter=DIAMETER, out=pickers.KEPT / f"{name}-picks"
+    )
+
+
+def log_picks(test: Sequence[Path]) -> pickers.Picks:
+    """Pick with Relion's blob finder."""
+    return pickers.relion_log(
+        test, pixel_size=PIXEL_SIZE, diameter=DIAMETER, out=pickers.KEPT / "relion-log"
     )
 
 

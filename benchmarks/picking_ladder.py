@@ -7,7 +7,7 @@ Each step (`STEPS`) is simulated once and kept in ``bench/ladder/STEP``; the fir
 give labels, the last five are scored. The labels (`make_labels`) are few and partly wrong, as a
 user's are, and the same for every picker that learns. Figures are those of ``apbc compare``, which
 leaves out hidden particles, and go to ``bench/ladder/results.json``; its reports, with curves and
-recall by view, are in ``bench/ladder/STEP/runs/SEED/report``.
+recall by view, are in ``bench/ladder/STEP/runs/SEED/report``. Only ours is run with every seed.
 
 ``--convergence`` trains Topaz for twice as long on the first step, too, to see that the ladder
 does not stop it early.
@@ -31,6 +31,7 @@ import numpy.typing as npt
 import pickers
 from common import WORK, Missing, apbc, machine, mean_and_spread, versions
 from pickers import Model, Picks
+from picking_report import spread
 from scipy.spatial import cKDTree
 
 from apbc.io.coordinates import read_coordinates, read_truth_columns, write_coordinates
@@ -283,8 +284,9 @@ def topaz_general(task: Task) -> tuple[Picks, Model | None]:
     return pickers.topaz_pick(task.scored, None, **task.sizes, out=task.out / "topaz"), None
 
 
+OURS = "apbc `dense`"
 PICKERS: dict[str, Callable[[Task], tuple[Picks, Model | None]]] = {
-    "dense": dense,
+    OURS: dense,
     "Relion LoG": relion_log,
     "Topaz, trained here": topaz_trained,
     "Topaz, pretrained": topaz_general,
@@ -360,16 +362,18 @@ def score(step: str, task: Task, found: Mapping[str, Picks]) -> dict[str, dict[s
     return rows
 
 
-def run_step(step: str, seed: int, quick: bool = False) -> dict[str, Any]:
-    """Run all pickers on one step with one seed: of labels, and of training."""
+def run_step(
+    step: str, seed: int, names: Sequence[str] = tuple(PICKERS), quick: bool = False
+) -> dict[str, Any]:
+    """Run pickers on one step with one seed: of labels, and of training."""
     task, counts = make_task(step, seed, quick)
     found: dict[str, Picks] = {}
     costs: dict[str, dict[str, float]] = {}
     missing = {}
-    for name, pick in PICKERS.items():
+    for name in names:
         logger.info("%s, seed %d: %s ...", step, seed, name)
         try:
-            found[name], model = pick(task)
+            found[name], model = PICKERS[name](task)
         except Missing as error:
             missing[name] = str(error)
             logger.warning("%s was not run: %s", name, error)
@@ -403,9 +407,6 @@ def run(
         By step: what it is, and for every picker the mean and spread of its figures over the seeds.
     """
     result: dict[str, Any] = {
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": machine(),
-        "versions": versions(),
         "seeds": list(seeds),
         "micrographs": {
             "training": TRAINING,
@@ -421,7 +422,10 @@ def run(
         "steps": {},
     }
     for step in steps or STEPS:
-        runs = {seed: run_step(step, seed, quick) for seed in seeds}
+        runs = {
+            str(seed): run_step(step, seed, [*PICKERS] if seed == seeds[0] else [OURS], quick)
+            for seed in seeds
+        }
         names = dict.fromkeys(name for one in runs.values() for name in one["pickers"])
         result["steps"][step] = {
             "what": STEPS[step].told,
@@ -443,6 +447,37 @@ def run(
                 ", ".join(f"{key} {row[key]['mean']:.3f}" for key in FIGURES if key in row),
             )
     return result
+
+
+def table(figures: Mapping[str, Any]) -> list[str]:
+    """Lines of Markdown with what `run` gave."""
+    many = len(figures["seeds"]) > 1
+    lines = [
+        f"{figures['micrographs']['training']} micrographs for labels, "
+        f"{figures['micrographs']['scored']} scored, per step; {figures['labels']}",
+        "",
+        *(f"- {step}: {told['what']}." for step, told in figures["steps"].items()),
+        "",
+        "| step | picker | precision | recall | F1 | best F1 | average precision "
+        "| localisation error, median | recall of the rare view |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for step, told in figures["steps"].items():
+        for name, row in told["pickers"].items():
+            keys = ("precision", "recall", "f1", "best_f1", "average_precision")
+            cells = [spread(row.get(key)) for key in keys]
+            error = row.get("median_localisation_error")
+            cells.append("-" if error is None else f"{spread(error, 1)} Å")
+            cells.append(spread(row.get("recall_of_rare")))
+            lines.append(f"| {' | '.join([step, name, *cells])} |")
+    lines += [
+        "",
+        f"Topaz trained with {figures['topaz']['minibatches']} minibatches an epoch, "
+        f"{figures['topaz']['epochs']} epochs.",
+    ]
+    if many:
+        lines[-1] += f" Mean and range of seeds {', '.join(map(str, figures['seeds']))} for apbc."
+    return lines
 
 
 def convergence(seed: int, quick: bool = False) -> dict[str, Any]:
@@ -474,7 +509,10 @@ def main() -> None:
         out, result = LADDER / "results.json", run(args.seeds, args.steps, args.quick)
     if args.quick:
         out = out.with_stem(f"{out.stem}-quick")
-    write_json(out, result)
+    told = {"date": time.strftime("%Y-%m-%d"), "machine": machine(), "versions": versions()}
+    write_json(out, {**told, "figures": result})
+    if not args.convergence:
+        sys.stdout.write("\n".join(table(result)) + "\n")
     logger.info("wrote %s", out)
 
 
