@@ -12,7 +12,9 @@ import os
 import re
 from contextlib import contextmanager
 
+import numpy as np
 import pyworkflow.utils as pwutils
+from pwem.constants import ALIGN_2D, ALIGN_PROJ
 from pwem.objects import Coordinate
 from pyworkflow.object import Float
 
@@ -455,6 +457,116 @@ def collect_points(coordinates, scale, index, score=False, columns=(SCORE,)):
             row += (known,)
         points.setdefault(index.labels[micId], []).append(row)
     return points, lost
+
+
+UNKNOWN_VIEW = -1
+
+
+def shift_of(particle, alignment):
+    """Tell how far a particle lies from the middle of its image, by its alignment.
+
+    The plugins of Relion and cryoSPARC put the shift that centres the image into the last column
+    of a 2D matrix, and turn a projection matrix round; so does pwem when it extracts coordinates.
+
+    Parameters
+    ----------
+    particle : Particle
+    alignment : str
+        Kind of the alignment of its set.
+
+    Returns
+    -------
+    (float, float)
+        x and y in Å; 0 without an alignment.
+    """
+    if alignment not in (ALIGN_2D, ALIGN_PROJ) or not particle.hasTransform():
+        return 0.0, 0.0
+    matrix = np.array(particle.getTransform().getMatrix(), float)
+    moved = -matrix[:2, 3] if alignment == ALIGN_2D else np.linalg.inv(matrix)[:2, 3]
+    x, y = moved * particle.getSamplingRate()
+    return float(x), float(y)
+
+
+def is_mirrored(particle, alignment):
+    """Tell whether the 2D alignment of a particle mirrors it, as those of Xmipp and EMAN do."""
+    if alignment != ALIGN_2D or not particle.hasTransform():
+        return False
+    return bool(np.linalg.det(np.array(particle.getTransform().getMatrix(), float)[:2, :2]) < 0)
+
+
+def collect_labels(particles, scale, index, alignment, view=None):
+    """Places of particles by label, with their 2D class and the shift of their alignment.
+
+    Parameters
+    ----------
+    particles : iterable of Particle
+        With coordinates.
+    scale : float
+        Pixels of the micrographs per pixel of the coordinates.
+    index : MicrographIndex
+    alignment : str
+        Kind of the alignment of their set.
+    view : int, optional
+        Their class; without it, what each particle says.
+
+    Returns
+    -------
+    labels : dict of str to list of tuple
+        ``(x, y, view, shift_x, shift_y)``: pixels of the micrograph, id of the class (-1 where
+        it is not known), and Å.
+    lost : int
+        Number of particles whose micrograph is not in the index.
+    mirrored : int
+        Number of particles whose alignment mirrors them.
+    """
+    labels, lost, mirrored = {}, 0, 0
+    for particle in particles:
+        coordinate = particle.getCoordinate()
+        micId = index.find(coordinate)
+        if micId is None:
+            lost += 1
+            continue
+        known = view if view is not None else particle.getClassId()
+        mirrored += is_mirrored(particle, alignment)
+        labels.setdefault(index.labels[micId], []).append(
+            (
+                coordinate.getX() * scale,
+                coordinate.getY() * scale,
+                UNKNOWN_VIEW if known is None else known,
+                *shift_of(particle, alignment),
+            )
+        )
+    return labels, lost, mirrored
+
+
+def write_labels(labels, folder):
+    """Write places of particles as one CSV a micrograph, with what is known of any of them.
+
+    Parameters
+    ----------
+    labels : dict of str to list of tuple
+        As `collect_labels` gives them.
+    folder : str
+        Made if missing.
+
+    Returns
+    -------
+    int
+        Number of labels written.
+    """
+    pwutils.makePath(folder)
+    rows = [row for found in labels.values() for row in found]
+    columns = [("x", "%0.3f"), ("y", "%0.3f"), ("view", "%d"), ("shift_x", "%0.3f")]
+    columns.append(("shift_y", "%0.3f"))
+    kept = [0, 1]
+    kept += [2] if any(row[2] > 0 for row in rows) else []
+    kept += [3, 4] if any(row[3] or row[4] for row in rows) else []
+    for label, found in labels.items():
+        with new_file(os.path.join(folder, label + ".csv"), newline="") as handle:
+            writer = csv.writer(handle)
+            writer.writerow([columns[i][0] for i in kept])
+            writer.writerows([columns[i][1] % row[i] for i in kept] for row in found)
+    return len(rows)
 
 
 def collect_reference(coordinates, scale, index):

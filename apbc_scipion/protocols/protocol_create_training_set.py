@@ -4,6 +4,7 @@ import json
 import os
 from enum import Enum
 
+from pwem.constants import ALIGN_2D
 from pwem.protocols import EMProtocol
 from pyworkflow.protocol import params
 from pyworkflow.protocol.constants import STEPS_SERIAL
@@ -21,6 +22,13 @@ from apbc_scipion.validators import POSITIVE, at_least
 
 PARTICLES, COORDINATES, CLASSES = range(3)
 SMALLEST_CLASS = 20
+KINDS = ("good", "bad")
+GOOD_ALONE = (
+    "Good labels alone: places without a label are taken to be mostly no particles, and background "
+    "drawn away from the labels is all that teaches what to leave out. Bad labels teach more."
+)
+# Packages whose 2D alignments turn first and shift then.
+SHIFT_LAST = ("xmipp3", "eman2")
 
 
 class outputs(Enum):
@@ -43,7 +51,11 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
     should be clean; they need not be complete. The micrographs are found through the coordinates
     of the particles. Give a set of micrographs to cut the particles from others, for example
     denoised ones: they are matched by name, and coordinates are scaled when the pixel size
-    differs. Particles with no coordinates are read from their stacks.
+    differs. Particles with no coordinates are read from their stacks. Bad particles may be
+    missing: then places without a label are taken to be mostly no particles, which works but
+    picks more contamination. Particles that carry an alignment of Relion or cryoSPARC are cut
+    out where it finds their middle. The class of each is kept, so that the training can learn
+    rare views as well as common ones.
 
     *Output.* One _ApbcDataset_ (the file extra/data.h5), split into training, validation and test
     part by micrograph. The summary tells how many particles it holds and, if a rule chose the
@@ -73,7 +85,10 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
             help="Where the labels come from: sets of particles, sets of coordinates, or one set "
             "of 2D classes with the ids of good and bad classes. 2D classes are the usual way.",
         )
-        for kind, what in (("good", "are particles"), ("bad", "are not particles")):
+        for kind, what, optional in (
+            ("good", "are particles", ""),
+            ("bad", "are not particles", " May be empty: then good labels alone are learnt from."),
+        ):
             form.addParam(
                 kind + "Particles",
                 params.MultiPointerParam,
@@ -85,7 +100,7 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
                 label="%s particles" % kind.capitalize(),
                 help="One or several sets of particles that %s, such as subsets of classes. They "
                 "are looked up on their micrographs. At least 20 in all, some hundreds are better."
-                % what,
+                "%s" % (what, optional),
             )
             form.addParam(
                 kind + "Coordinates",
@@ -97,7 +112,7 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
                 important=True,
                 label="%s coordinates" % kind.capitalize(),
                 help="One or several sets of coordinates that %s, picked by hand or by a program. "
-                "At least 20 in all, some hundreds are better." % what,
+                "At least 20 in all, some hundreds are better.%s" % (what, optional),
             )
         form.addParam(
             "inputClasses",
@@ -127,7 +142,8 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
             label="Bad classes",
             help="Ids of classes that show something else: ice, carbon, edges, pairs, noise. "
             "Classes in neither list are left out; leave out those you doubt. The wizard shows the "
-            "averages.",
+            "averages. May be empty beside a list of good classes: then good labels alone are "
+            "learnt from.",
         )
         form.addParam(
             "chooseByRule",
@@ -192,6 +208,19 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
             "same seed gives the same split.",
         )
         form.addParam(
+            "recentre",
+            params.BooleanParam,
+            default=True,
+            condition="inputType != %d" % COORDINATES,
+            expertLevel=params.LEVEL_ADVANCED,
+            label="Re-centre particles?",
+            help="Particles of a classification or refinement carry an alignment: how far from "
+            "the place where they were picked they lie. With yes, good and bad ones are cut out "
+            "where they lie, unless they are said to lie more than half a diameter away. The log "
+            "tells how many were moved, and by how much. Alignments of Relion and cryoSPARC are "
+            "used; those of Xmipp and EMAN, which turn and mirror first, are not.",
+        )
+        form.addParam(
             "stackContrast",
             params.EnumParam,
             choices=["white", "dark"],
@@ -246,7 +275,7 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
     def writeInputStep(self):
         """Write the coordinates, or the particles, the engine reads."""
         if self._fromStacks():
-            for kind in ("good", "bad"):
+            for kind in KINDS:
                 count, _ = convert.write_particles(
                     self._iterParticles(kind),
                     self._getInputPath(kind + ".star"),
@@ -256,9 +285,13 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
             return
         index = convert.MicrographIndex(*self._getMicrographSets())
         used = set()
-        for kind in ("good", "bad"):
-            points, lost = self._collect(kind, index)
-            written = convert.write_coordinates(points, self._getInputPath(kind))
+        for kind in self._getKinds():
+            if self.inputType == COORDINATES:
+                points, lost = self._collectCoordinates(kind, index)
+                written = convert.write_coordinates(points, self._getInputPath(kind))
+            else:
+                points, lost = self._collectParticles(kind, index)
+                written = convert.write_labels(points, self._getInputPath(kind))
             used.update(points)
             self.info("%d %s particles on %d micrographs." % (written, kind, len(points)))
             if lost:
@@ -297,13 +330,13 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
             arguments = [
                 "--micrographs",
                 self._getInputPath("micrographs.txt"),
-                "--good",
-                self._getInputPath("good"),
-                "--bad",
-                self._getInputPath("bad"),
                 "--pixel-size",
                 self._getMicrographs().getSamplingRate(),
             ]
+            for kind in self._getKinds():
+                arguments += ["--" + kind, self._getInputPath(kind)]
+            if not self.recentre.get():
+                arguments += ["--no-recentre"]
             if self.inputCTF.get() is not None:
                 arguments += ["--ctf", self._getCtfStar()]
         arguments += [
@@ -324,12 +357,13 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
         if self._fromStacks():
             pixelSize = next(iter(self._iterSets("good"))).getSamplingRate()
             micrographs = 0
-            good, bad = (sum(1 for _ in self._iterParticles(kind)) for kind in ("good", "bad"))
+            good, bad = (sum(1 for _ in self._iterParticles(kind)) for kind in KINDS)
         else:
             pixelSize = self._getMicrographs().getSamplingRate()
             with open(self._getInputPath("micrographs.txt")) as handle:
                 micrographs = sum(1 for _ in handle)
-            good, bad = (_countRows(self._getInputPath(kind)) for kind in ("good", "bad"))
+            counts = {kind: _countRows(self._getInputPath(kind)) for kind in self._getKinds()}
+            good, bad = (counts.get(kind, 0) for kind in KINDS)
         dataset.fill(
             good,
             bad,
@@ -348,26 +382,31 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
         if self.inputType == CLASSES:
             errors += self._validateClasses()
         else:
-            for kind in ("good", "bad"):
+            for kind in KINDS:
                 sets = list(self._iterSets(kind))
-                if not sets:
+                if not sets and kind == "good":
                     errors.append(
-                        "There are no %s %s: give at least one set."
-                        % (kind, self.getEnumText("inputType"))
+                        "There are no good %s: give at least one set."
+                        % self.getEnumText("inputType")
                     )
-                elif sum(items.getSize() for items in sets) == 0:
+                elif sets and sum(items.getSize() for items in sets) == 0:
                     errors.append(
                         "The sets of %s %s are empty." % (kind, self.getEnumText("inputType"))
                     )
         if errors:
             return errors
-        for kind in () if self._ruleChooses() else ("good", "bad"):
+        for kind in () if self._ruleChooses() else self._getKinds():
             count = self._count(kind)
             if count < SMALLEST_CLASS:
                 errors.append(
                     "There are only %d %s particles; at least %d are needed."
                     % (count, kind, SMALLEST_CLASS)
                 )
+        if not self._hasBad() and self._fromStacks():
+            errors.append(
+                "There are no bad %s, and particles from stacks show no background to tell good "
+                "ones from: give bad ones, or the micrographs." % self.getEnumText("inputType")
+            )
         micrographs = self._getMicrographs()
         if micrographs is not None:
             errors += self._validateMicrographs(micrographs)
@@ -401,8 +440,8 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
             except ValueError as error:
                 errors.append("%s classes: %s" % (kind.capitalize(), error))
                 continue
-            if not ids[kind]:
-                errors.append("There are no %s classes: give the id of at least one." % kind)
+            if not ids[kind] and kind == "good":
+                errors.append("There are no good classes: give the id of at least one.")
             unknown = sorted(ids[kind] - known)
             if unknown:
                 errors.append(
@@ -440,6 +479,8 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
                 "are read from their stacks. Training pixels then differ somewhat "
                 "from picking pixels; give the micrographs if you have them."
             )
+        if not self._hasBad():
+            warnings.append(GOOD_ALONE)
         return warnings
 
     def _summary(self):
@@ -459,6 +500,8 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
             )
         else:
             lines.append("*Read from stacks*, since their micrographs are not known.")
+        if bad == 0:
+            lines.append(GOOD_ALONE)
         lines += self._chosenLines()
         lines.append("Data set: %s" % self.getFileTag(dataset.getPath()))
         return lines
@@ -503,6 +546,16 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
             and not (self.badClasses.get() or "").strip()
         )
 
+    def _hasBad(self):
+        """Tell whether there are to be bad particles."""
+        if self.inputType == CLASSES:
+            return self._ruleChooses() or bool((self.badClasses.get() or "").strip())
+        return any(True for _ in self._iterSets("bad"))
+
+    def _getKinds(self):
+        """Kinds of labels that there are to be."""
+        return KINDS if self._hasBad() else KINDS[:1]
+
     def _getChosenPath(self):
         return self._getExtraPath("chosen_classes.json")
 
@@ -529,7 +582,7 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
             yield self.inputClasses
         else:
             what = "Particles" if self.inputType == PARTICLES else "Coordinates"
-            for kind in ("good", "bad"):
+            for kind in KINDS:
                 for pointer in getattr(self, kind + what):
                     yield pointer
         for pointer in (self.inputMicrographs, self.inputCTF):
@@ -571,7 +624,7 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
         if self.inputMicrographs.get() is not None:
             return [self.inputMicrographs.get()]
         found = {}
-        for kind in ("good", "bad"):
+        for kind in KINDS:
             for items in self._iterSets(kind):
                 micrographs = _micrographsOf(items)
                 if micrographs is not None:
@@ -588,49 +641,71 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
             return False
         if self._getMicrographs() is None:
             return True
-        for kind in ("good", "bad"):
+        for kind in KINDS:
             for items in self._iterSets(kind):
                 first = items.getFirstItem()
                 if first is not None and not first.hasCoordinate():
                     return True
         return False
 
-    def _collect(self, kind, index):
-        """Coordinates of good or bad particles by label, scaled to the micrographs."""
-        micrographs = self._getMicrographs()
+    def _collectCoordinates(self, kind, index):
+        """Good or bad coordinates by label, scaled to the micrographs; and how many are lost."""
         points, lost = {}, 0
-        if self.inputType == COORDINATES:
-            target = micrographs.getSamplingRate()
-            groups = (
-                (items.iterItems(), items.getMicrographs().getSamplingRate() / target)
-                for items in self._iterSets(kind)
-            )
-        elif self.inputType == PARTICLES:
-            groups = (
-                (_coordinatesOf(items), convert.particle_scale(items, micrographs))
-                for items in self._iterSets(kind)
-            )
-        else:
-            scale = convert.particle_scale(self.inputClasses.get().getImages(), micrographs)
-            groups = ((_coordinatesOf(items), scale) for items in self._iterClasses(kind))
-        for coordinates, scale in groups:
-            found, missed = convert.collect_points(coordinates, scale, index)
-            for label, rows in found.items():
-                points.setdefault(label, []).extend(rows)
+        target = self._getMicrographs().getSamplingRate()
+        for items in self._iterSets(kind):
+            scale = items.getMicrographs().getSamplingRate() / target
+            found, missed = convert.collect_points(items.iterItems(), scale, index)
+            _join(points, found)
             lost += missed
         return points, lost
+
+    def _collectParticles(self, kind, index):
+        """Good or bad particles by label, as `convert.collect_labels` gives them; and the lost."""
+        micrographs = self._getMicrographs()
+        scales = [convert.particle_scale(items, micrographs) for items in self._iterSets(kind)]
+        if self.inputType == CLASSES:
+            groups = ((it, scales[0], it.getObjId()) for it in self._iterClasses(kind))
+        else:
+            groups = ((it, scale, None) for it, scale in zip(self._iterSets(kind), scales))
+        labels, lost, foreign = {}, 0, False
+        for group, scale, view in groups:
+            alignment = group.getAlignment()
+            found, missed, mirrored = convert.collect_labels(
+                group.iterItems(), scale, index, alignment, view
+            )
+            _join(labels, found)
+            lost += missed
+            foreign |= alignment == ALIGN_2D and (mirrored > 0 or self._shiftsComeLast(kind))
+        if foreign and self.recentre.get():
+            self.warning(
+                "The %s particles stay where they were picked: their 2D alignment is one of Xmipp "
+                "or EMAN, which turns (and mirrors) before it shifts." % kind
+            )
+        if foreign:
+            labels = {
+                label: [(*row[:3], 0.0, 0.0) for row in rows] for label, rows in labels.items()
+            }
+        return labels, lost
+
+    def _shiftsComeLast(self, kind):
+        """Tell whether a program made the particles whose 2D alignments turn before they shift."""
+        pointers = [self.inputClasses]
+        if self.inputType == PARTICLES:
+            pointers = getattr(self, kind + "Particles")
+        makers = {type(pointer.getObjValue()).__module__.split(".")[0] for pointer in pointers}
+        return bool(makers & set(SHIFT_LAST))
+
+
+def _join(points, found):
+    """Add places by label to others."""
+    for label, rows in found.items():
+        points.setdefault(label, []).extend(rows)
 
 
 def _micrographsOf(items):
     """Micrographs on which a set of coordinates or particles was picked, or None."""
     coordinates = items.getCoordinates() if hasattr(items, "getCoordinates") else items
     return coordinates.getMicrographs() if coordinates is not None else None
-
-
-def _coordinatesOf(particles):
-    """Coordinates of the particles of a set, in pixels of the particles."""
-    for particle in particles.iterItems():
-        yield particle.getCoordinate()
 
 
 def _countRows(folder):

@@ -2,6 +2,8 @@ import os
 import tempfile
 import unittest
 
+import numpy as np
+from pwem.constants import ALIGN_2D, ALIGN_NONE, ALIGN_PROJ
 from pwem.objects import (
     Acquisition,
     Coordinate,
@@ -9,6 +11,7 @@ from pwem.objects import (
     Micrograph,
     Particle,
     SetOfCoordinates,
+    Transform,
 )
 from pyworkflow.object import Float
 
@@ -205,6 +208,56 @@ class TestFiles(unittest.TestCase):
         optics = Table(fileName=self.path("p.star"), tableName="optics")
         self.assertEqual(optics[0].rlnImagePixelSize, 4.0)
         self.assertEqual(optics[0].rlnMicrographPixelSize, 2.0)
+
+    def test_shift_of_an_alignment(self):
+        turn = np.deg2rad(30)
+        matrix = np.eye(4)
+        matrix[:2, :2] = [[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]
+        projection = matrix.copy()
+        matrix[:2, 3] = 1.5, -0.5  # the shift that centres the image, in pixels
+        projection[:3, 3] = -projection[:3, :3] @ [-1.5, 0.5, 0]
+        for alignment, wanted in ((ALIGN_2D, matrix), (ALIGN_PROJ, projection)):
+            item = self.particle(4.0)
+            self.assertEqual(convert.shift_of(item, alignment), (0, 0))
+            item.setTransform(Transform(wanted))
+            np.testing.assert_allclose(convert.shift_of(item, alignment), (-6, 2), atol=1e-9)
+            self.assertEqual(convert.shift_of(item, ALIGN_NONE), (0, 0))
+            self.assertFalse(convert.is_mirrored(item, alignment))
+        item.setTransform(Transform(np.diag([-1.0, 1, -1, 1])))
+        self.assertTrue(convert.is_mirrored(item, ALIGN_2D))
+
+    def particle(self, rate, classId=None):
+        item = Particle()
+        item.setSamplingRate(rate)
+        item.setCoordinate(coordinate(micrograph(1, "a.mrc"), 10, 20))
+        item.setClassId(classId)
+        return item
+
+    def test_labels_carry_class_and_shift(self):
+        index = convert.MicrographIndex([micrograph(1, "a.mrc")])
+        plain = [self.particle(4.0)]
+        labels, lost, mirrored = convert.collect_labels(plain, 2.0, index, ALIGN_NONE)
+        self.assertEqual((labels, lost, mirrored), ({"a": [(20, 40, -1, 0, 0)]}, 0, 0))
+        self.assertEqual(convert.write_labels(labels, self.path("plain")), 1)
+        moved = [self.particle(4.0, classId=7), self.particle(4.0)]
+        moved[0].setTransform(Transform(np.eye(4)))
+        moved[0].getTransform().setShifts(0.5, -1, 0)
+        moved[1].setTransform(Transform(np.diag([-1.0, 1, -1, 1])))
+        labels, _, mirrored = convert.collect_labels(moved, 2.0, index, ALIGN_2D)
+        self.assertEqual(mirrored, 1)
+        self.assertEqual(convert.write_labels(labels, self.path("moved")), 2)
+        seen, _, _ = convert.collect_labels(moved, 2.0, index, ALIGN_NONE, view=3)
+        self.assertEqual([row[2] for row in seen["a"]], [3, 3])
+        for name, wanted in (
+            ("plain", ["x,y", "20.000,40.000"]),
+            (
+                "moved",
+                ["x,y,view,shift_x,shift_y", "20.000,40.000,7,-2.000,4.000"]
+                + ["20.000,40.000,-1,0.000,0.000"],
+            ),
+        ):
+            with open(self.path(name, "a.csv")) as handle:
+                self.assertEqual(handle.read().replace("-0.000", "0.000").splitlines(), wanted)
 
     def test_scores_must_be_complete(self):
         with open(self.path("scores.csv"), "w") as handle:

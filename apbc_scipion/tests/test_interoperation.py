@@ -468,8 +468,12 @@ class TestClasses(ExtractedTest):
         for kind in KINDS:
             for path in glob.glob(dataset._getExtraPath("input", kind, "*.csv")):
                 label = os.path.splitext(os.path.basename(path))[0]
-                rows = np.loadtxt(path, delimiter=",", skiprows=1)
-                found[kind, label] = rows[np.lexsort(rows.T)]
+                rows = np.genfromtxt(path, delimiter=",", names=True)
+                # rlnOriginXAngst and rlnOriginYAngst, turned round: where the particles lie
+                np.testing.assert_allclose(rows["shift_x"], -5, atol=0.01)
+                np.testing.assert_allclose(rows["shift_y"], 3, atol=0.01)
+                self.assertEqual(set(rows["view"]), {"good": {1, 3}, "bad": {2}}[kind])
+                found[kind, label] = np.stack([rows["x"], rows["y"]], axis=1)
         return found
 
     def checkAlike(self, protocol, tolerance):

@@ -6,9 +6,17 @@ import shutil
 import time
 from unittest import mock
 
+import h5py
 import mrcfile
 import numpy as np
-from pwem.objects import Class2D, CTFModel, Micrograph, SetOfCoordinates
+from pwem.objects import (
+    Class2D,
+    CTFModel,
+    Micrograph,
+    SetOfCoordinates,
+    SetOfParticles,
+    Transform,
+)
 from pwem.protocols import ProtImportMicrographs
 from pyworkflow.protocol import MODE_RESUME
 
@@ -98,10 +106,85 @@ class TestCreateTrainingSet(ProtocolTest):
             ("1", "1-2", "good and bad at once"),
             ("1,7", "2", "no class 7"),
             ("", "2", "no good classes"),
+            ("", "", "no good classes"),
             ("1", "x", "not a class id"),
         ):
             self.assertIn(word, "\n".join(new(good, bad).validate()))
-        self.check(new("1", "2"), 5)
+        protocol = new("1", "2")
+        self.check(protocol, 5)
+        self.assertIn("view", self.header(protocol, "good"))
+        self.checkGoodAlone(new("1,3", ""), 240)
+
+    def header(self, protocol, kind):
+        with open(protocol._getExtraPath("input", kind, "mic_00.csv")) as handle:
+            return handle.readline()
+
+    def checkGoodAlone(self, protocol, count):
+        self.assertIn("Good labels alone", "\n".join(protocol.warnings()))
+        self.launchProtocol(protocol)
+        self.assertEqual(protocol.outputDataset.getCounts(), (count, 0))
+        self.assertIn("Good labels alone", "\n".join(protocol.summary()))
+        self.assertFalse(os.path.exists(protocol._getExtraPath("input", "bad")))
+
+    def test_good_coordinates_alone(self):
+        protocol = self.newDataset()
+        protocol.goodCoordinates.append(
+            common.pointer(self.protCoords["good"], "outputCoordinates")
+        )
+        self.checkGoodAlone(protocol, 120)
+
+    def test_stacks_need_bad_particles(self):
+        protocol = self.newDataset(inputType=PARTICLES)
+        protocol.goodParticles.append(common.pointer(self.protParticles["good"], "outputParticles"))
+        self.assertIn("no bad particles", "\n".join(protocol.validate()))
+        self.link(protocol, "inputMicrographs", self.protMics, "outputMicrographs")
+        self.assertEqual(protocol.validate(), [])
+
+    def aligned(self, mirrored):
+        """A set of the good particles, picked 2 pixels beside them, that knows it."""
+        path = self.path("aligned_%d.sqlite" % mirrored)
+        particles = SetOfParticles(filename=path)
+        particles.copyInfo(self.protParticles["good"].outputParticles)
+        particles.setAlignment2D()
+        for number, item in enumerate(self.protParticles["good"].outputParticles, 1):
+            item = item.clone()
+            item.setObjId(number)
+            x, y = item.getCoordinate().getPosition()
+            item.getCoordinate().setPosition(x + 2, y)
+            matrix = np.eye(4)
+            if mirrored:
+                matrix[0, 0] = matrix[2, 2] = -1
+            matrix[0, 3] = 2
+            item.setTransform(Transform(matrix))
+            item.setClassId(1 + number % 3)
+            particles.append(item)
+        particles.write()
+        particles.close()
+        return common.import_particles(self, path, "aligned %d" % mirrored)
+
+    def test_aligned_particles_are_re_centred(self):
+        for mirrored, recentre, moved in ((0, True, 2), (0, False, 0), (1, True, 0)):
+            if recentre:
+                source = self.aligned(mirrored)
+            protocol = self.newDataset(inputType=PARTICLES, recentre=recentre)
+            for kind, prot in (("good", source), ("bad", self.protParticles["bad"])):
+                getattr(protocol, kind + "Particles").append(
+                    common.pointer(prot, "outputParticles")
+                )
+            self.link(protocol, "inputMicrographs", self.protMics, "outputMicrographs")
+            self.launchProtocol(protocol)
+            with h5py.File(protocol.outputDataset.getPath(), "r") as handle:
+                labels = {
+                    name: handle["labels"][name][:] for name in ("kind", "view", "micrograph")
+                }
+                good = (labels["kind"] == 1) & (labels["micrograph"] == 0)
+                found = handle["labels/coordinates"][:][good]
+            wanted = np.array(self.points["good"]["mic_00"], float) + (2 - moved, 0)
+            self.assertEqual(sorted(map(tuple, found)), sorted(map(tuple, wanted)))
+            self.assertEqual(set(labels["view"][labels["kind"] == 1]), {1, 2, 3})
+            with open(protocol.getLogPaths()[0]) as handle:
+                log = handle.read()
+            self.assertEqual("stay where they were picked" in log, bool(mirrored))
 
     def test_refused(self):
         errors = self.newDataset().validate()
