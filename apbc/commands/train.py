@@ -73,6 +73,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="deliver the weights of the training split instead of fitting again on all labels",
     )
     parser.add_argument(
+        "--precision",
+        type=float,
+        metavar="P",
+        help="default threshold that promises this share of particles among the picks (default: "
+        "the one that promises the best F1)",
+    )
+    parser.add_argument(
         "--gpu", metavar="LIST", help='GPUs such as 0,1; "" for the CPU; default: what is there'
     )
 
@@ -85,6 +92,8 @@ def check(args: argparse.Namespace) -> None:
             raise ApbcError(f"--{name.replace('_', '-')} is {value}; give a number above 0")
     if args.feedback < 0:
         raise ApbcError(f"--feedback is {args.feedback}; give 0 or more rounds")
+    if args.precision is not None and not 0 < args.precision < 1:
+        raise ApbcError(f"--precision is {args.precision}; give a number between 0 and 1")
     if args.seed < 0:
         raise ApbcError(f"--seed is {args.seed}; give 0 or more")
     if args.architecture is None:
@@ -107,6 +116,7 @@ def options_of(args: argparse.Namespace) -> TrainingOptions:
         batch_size=args.batch_size,
         learning_rate=args.learning_rate,
         refit=not args.no_refit,
+        precision=args.precision,
         unlabelled=args.unlabelled,
         feedback=args.feedback,
         balance_views=not args.no_balance_views,

@@ -9,7 +9,7 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from apbc.dataset.store import Dataset
 from apbc.errors import ApbcError
 from apbc.io.files import write_text
 from apbc.models.architecture import Architecture, architecture
+from apbc.models.calibration import Calibration
 from apbc.models.folder import (
     CARD_FILE,
     NETWORK_FILE,
@@ -37,21 +38,33 @@ from apbc.models.folder import (
 from apbc.system.devices import Device
 from apbc.training import metrics
 from apbc.training.candidates import (
+    Candidates,
     calibrate_on,
     crop_scores,
     default_threshold,
     find_candidates,
     from_candidates,
     is_good,
+    promise,
+)
+from apbc.training.feedback import (
+    Round,
+    find_feedback,
+    held_out_measure,
+    held_out_views,
+    rounds,
 )
 from apbc.training.fit import FitPlan, Fitted, fit, open_checkpoints
 from apbc.training.report import ReportData, write_report
+from apbc.training.samples import Feedback
 from apbc.training.sheet import make_sheet
+from apbc.training.view_recall import lost_views
 
 logger = logging.getLogger(__name__)
 
 FloatArray = npt.NDArray[np.float64]
 
+FEWEST_TO_LEAVE_OUT = 5  # training micrographs, so that a member of an ensemble leaves some out
 ALL_KINDS = (GOOD, BAD, UNLABELLED)
 FINE_TUNING_RATE = 0.2  # of the usual learning rate, when going on from a model
 REFIT_RATE = 0.4  # of the usual learning rate, when the weights are refitted on all labels
@@ -69,6 +82,27 @@ class TrainingOptions:
     batch_size: int = 32
     learning_rate: float | None = None
     refit: bool = True
+    unlabelled: str = "weak"
+    feedback: int = 0
+    balance_views: bool = True
+    precision: float | None = None
+
+
+@dataclass
+class Trained:
+    """Networks that learnt from the training split, together and calibrated."""
+
+    members: list[Fitted]
+    network: keras.Model
+    calibration: Calibration
+    candidates: dict[int, Candidates]
+    feedback: Feedback | None = None
+
+    @property
+    def threshold(self) -> float:
+        """Default threshold on the held-out micrographs, as a score of the network."""
+        threshold = default_threshold(list(self.candidates.values()), self.calibration)
+        return self.calibration.score(threshold)
 
 
 def train(
@@ -119,12 +153,9 @@ def train(
     seen = _seen_by(parent, dataset)
     checkpoints = open_checkpoints(out.with_name(out.name + ".partial"), request)
 
-    members = [
-        fit(dataset, _plan(dataset, arch, options, i, starts[i], f"split_{i + 1}"), checkpoints)
-        for i in range(options.ensemble)
-    ]
-    network = join([m.network for m in members], arch)
-    calibration, candidates = calibrate_on(dataset, network, arch)
+    trained, records = _with_feedback(dataset, arch, options, starts, checkpoints)
+    members, network = trained.members, trained.network
+    calibration, candidates = trained.calibration, trained.candidates
     probabilities = {
         part: calibration.probability(crop_scores(dataset, network, arch, positions))
         for part, positions in _labelled(dataset).items()
@@ -134,14 +165,22 @@ def train(
         for part, values in probabilities.items()
     }
     test_calibration = calibration
+    views = held_out_views(dataset, network, arch, trained.threshold)
+    _add_recall_before(views, dataset, arch, parent)
+    if lost_views(views):
+        logger.warning(
+            "views that this picker loses (2D classes %s): it finds far fewer of their held-out "
+            "labels than of all; give more particles of these classes",
+            ", ".join(lost_views(views)),
+        )
     everywhere = list(candidates.values())
     refitted: list[Fitted] = []
     if options.refit:
-        refitted = _refit(dataset, arch, options, members, checkpoints)
+        refitted = _refit(dataset, arch, options, trained, checkpoints)
         network = join([m.network for m in refitted], arch)
         everywhere = list(find_candidates(dataset, network, arch).values())
         calibration = from_candidates(everywhere, "all") or calibration
-    threshold = default_threshold(everywhere, calibration)
+    threshold = default_threshold(everywhere, calibration, options.precision)
 
     card: dict[str, Any] = {
         "apbc_version": __version__,
@@ -173,6 +212,12 @@ def train(
             NAMES[part]: c.figures(test_calibration, default_threshold([c], test_calibration))
             for part, c in candidates.items()
         },
+        "promise": promise(
+            everywhere, calibration, threshold, candidates, test_calibration, options.precision
+        ),
+        "rounds": [record.to_dict() for record in records],
+        "views": views,
+        "lost_views": lost_views(views),
         "best_epochs": [m.best_epoch for m in members],
         "refitted": options.refit,
         "options": asdict(options),
@@ -245,6 +290,70 @@ def _starts(
     return [found[i % len(found)] for i in range(n)]
 
 
+def _with_feedback(
+    dataset: Dataset,
+    arch: Architecture,
+    options: TrainingOptions,
+    starts: list[keras.Model | None],
+    checkpoints: Path,
+) -> tuple[Trained, list[Round]]:
+    """Fits on the training split, then on what these find there, as long as that helps."""
+
+    def fitted(name: str, feedback: Feedback | None) -> Trained:
+        members = []
+        for i in range(options.ensemble):
+            plan = _plan(dataset, arch, options, i, starts[i], f"{name}_{i + 1}")
+            members.append(fit(dataset, replace(plan, feedback=feedback), checkpoints))
+        network = join([m.network for m in members], arch)
+        return Trained(members, network, *calibrate_on(dataset, network, arch), feedback)
+
+    def again(number: int, before: Trained) -> tuple[Trained, Round]:
+        feedback, purity = find_feedback(dataset, before.network, arch, before.calibration)
+        sure = sum(map(len, feedback.likely.values()))
+        mined = sum(map(len, feedback.mined.values()))
+        return fitted(f"round{number}", feedback), Round(number, None, sure, purity, mined)
+
+    first = fitted("split", None)
+    held_out = first.candidates.get(VALIDATION)
+    particles = 0.0
+    if held_out is not None:
+        particles = first.calibration.probability(held_out.scores).sum() / held_out.micrographs
+    return rounds(
+        options.feedback,
+        first,
+        lambda made: held_out_measure(dataset, made.network, arch, particles),
+        again,
+    )
+
+
+def _add_recall_before(
+    views: dict[str, dict[str, Any]], dataset: Dataset, arch: Architecture, parent: Model | None
+) -> None:
+    """Tell the recall of each view by the model that this one went on from."""
+    before: dict[str, dict[str, Any]] = {}
+    if views and parent is not None:
+        threshold = parent.calibration.score(parent.threshold)
+        before = held_out_views(dataset, parent.network, arch, threshold)
+    for name, view in views.items():
+        view["recall_before"] = before[name]["recall"] if name in before else None
+
+
+def _left_out(dataset: Dataset, seed: int, member: int) -> npt.NDArray[np.bool_]:
+    """Training micrographs that a member of an ensemble does not learn from.
+
+    Each member but the first leaves out a part of its own, a fifth, so that members
+    differ in more than their first weights. Shape: micrographs.
+    """
+    out = np.zeros(max(1, len(dataset.micrograph_names)), bool)
+    if member == 0 or dataset.provenance["options"]["split_by"] != "micrograph":
+        return out
+    mine = np.unique(dataset.micrograph[dataset.split == TRAIN])
+    if len(mine) >= FEWEST_TO_LEAVE_OUT:
+        rng = np.random.default_rng([seed, member])
+        out[rng.permutation(mine)[: max(1, len(mine) // 5)]] = True
+    return out
+
+
 def _plan(
     dataset: Dataset,
     arch: Architecture,
@@ -255,9 +364,12 @@ def _plan(
 ) -> FitPlan:
     """Fit of one member on the training split."""
     kinds = ALL_KINDS
+    training = dataset.crops_of(TRAIN, kinds)
+    owner = dataset.micrograph[dataset.crop_rows[training]]
+    training = training[~_left_out(dataset, options.seed, member)[owner]]
     return FitPlan(
         architecture=arch,
-        training=dataset.crops_of(TRAIN, kinds),
+        training=training,
         validation=dataset.crops_of(VALIDATION, kinds),
         epochs=options.epochs or arch.epochs,
         batch_size=options.batch_size,
@@ -266,6 +378,8 @@ def _plan(
         * (FINE_TUNING_RATE if start is not None else 1.0),
         start=start,
         name=name,
+        unlabelled=options.unlabelled,
+        balance_views=options.balance_views,
     )
 
 
@@ -273,7 +387,7 @@ def _refit(
     dataset: Dataset,
     arch: Architecture,
     options: TrainingOptions,
-    members: Sequence[Fitted],
+    trained: Trained,
     checkpoints: Path,
 ) -> list[Fitted]:
     """Networks that went on from the split's weights with all labels.
@@ -281,9 +395,10 @@ def _refit(
     They stay close to the networks of the split, so that the calibration holds.
     """
     fitted = []
-    for i, member in enumerate(members):
+    for i, member in enumerate(trained.members):
         plan = _plan(dataset, arch, options, i, None, f"all_{i + 1}")
         plan.start = member.network
+        plan.feedback = trained.feedback
         plan.learning_rate *= REFIT_RATE
         plan.training = dataset.crops_of(None, ALL_KINDS)
         plan.validation = np.empty(0, np.int64)

@@ -1,0 +1,266 @@
+"""Feedback: what a network finds on the training micrographs, for the next one to learn from.
+
+Most particles of a micrograph carry no label, and a network that learns all other places as
+negatives learns to miss some of them. So a first network picks the training micrographs;
+places that it is sure of and that nobody labelled are no negatives for the next network, and
+confident picks at the side of bad labels become negatives (hard ones). Whether that helped is
+measured on the labels of held-out micrographs; rounds go on while it does.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial import cKDTree
+
+from apbc.dataset.labels import BAD, GOOD
+from apbc.dataset.split import TEST, TRAIN, VALIDATION
+from apbc.dataset.store import Dataset
+from apbc.evaluation.label_ranks import (
+    LabelRanks,
+    candidates_of_labels,
+    measure,
+    pick_window,
+    ranks_of,
+)
+from apbc.models.architecture import Architecture
+from apbc.models.calibration import Calibration
+from apbc.picking.peaks import find_peaks
+from apbc.picking.score_map import score_map
+from apbc.training.samples import BAD_RADIUS, RING, Feedback
+from apbc.training.view_recall import recall_of_views
+
+if TYPE_CHECKING:
+    import keras
+
+logger = logging.getLogger(__name__)
+
+FloatArray = npt.NDArray[np.float64]
+
+SURE = 0.5  # calibrated score from which a place is no negative any more
+BAD_REGION = 0.75  # diameters round a bad label in which confident picks are mined
+LABEL_RADIUS = 0.25  # a pick within this many diameters of a label has it
+LOWEST_SCORE = -8.0
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round of feedback did, for card and report.
+
+    Attributes
+    ----------
+    number : int
+        0 for the training without feedback.
+    measure : float or None
+        `apbc.evaluation.label_ranks.measure` on the validation micrographs.
+    sure : int
+        Confident picks on the training micrographs that it learnt from.
+    purity : float or None
+        Good labels among those of the picks that have a label at all.
+    mined : int
+        Hard negatives.
+    kept : bool
+        Whether the delivered network is of this round.
+    """
+
+    number: int
+    measure: float | None
+    sure: int = 0
+    purity: float | None = None
+    mined: int = 0
+    kept: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def find_feedback(
+    dataset: Dataset, network: keras.Model, arch: Architecture, calibration: Calibration
+) -> tuple[Feedback, float | None]:
+    """Confident picks of a network on the training micrographs that the data set keeps.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    network : keras.Model
+    arch : Architecture
+    calibration : Calibration
+
+    Returns
+    -------
+    feedback : Feedback
+    purity : float or None
+        Good labels among the confident picks that have a label; None where none has.
+    """
+    diameter = dataset.preprocessing.diameter_pixels
+    likely, mined, at_good, at_bad = {}, {}, 0, 0
+    for name in _kept(dataset, TRAIN):
+        xy, scores = _candidates(dataset, network, arch, name)
+        xy = xy[calibration.probability(scores) >= SURE]
+        good, bad = (_labels(dataset, name, kind) for kind in (GOOD, BAD))
+        to_good, to_bad = _distance(xy, good) / diameter, _distance(xy, bad) / diameter
+        free = to_good > RING[0]
+        near_bad = free & (to_bad <= BAD_REGION)
+        likely[name] = xy[free & ~near_bad]
+        mined[name] = xy[near_bad & (to_bad > BAD_RADIUS)]
+        at_good += int((to_good <= LABEL_RADIUS).sum())
+        at_bad += int((to_bad <= LABEL_RADIUS).sum())
+    labelled = at_good + at_bad
+    return Feedback(likely, mined), at_good / labelled if labelled else None
+
+
+def held_out_measure(
+    dataset: Dataset, network: keras.Model, arch: Architecture, particles: float
+) -> float | None:
+    """How early a network finds the good labels of the validation micrographs.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    network : keras.Model
+    arch : Architecture
+    particles : float
+        Estimated number of particles of a micrograph; the same for all that are compared.
+
+    Returns
+    -------
+    float or None
+        See `apbc.evaluation.label_ranks.measure`; None without such micrographs.
+    """
+    names = _kept(dataset, VALIDATION)
+    if not names or particles <= 0:
+        return None
+    found = {name: _candidates(dataset, network, arch, name) for name in names}
+    pooled = np.concatenate([scores for _, scores in found.values()])
+    radius = LABEL_RADIUS * dataset.preprocessing.diameter_pixels
+
+    def ranks(kind: int) -> FloatArray:
+        return np.concatenate(
+            [
+                ranks_of(
+                    candidates_of_labels(xy, _labels(dataset, name, kind), radius),
+                    scores,
+                    pooled,
+                    len(names),
+                )
+                for name, (xy, scores) in found.items()
+            ]
+        )
+
+    return measure(LabelRanks(ranks(GOOD), ranks(BAD)), pick_window(particles))
+
+
+def rounds(
+    most: int,
+    first: Any,
+    judge: Callable[[Any], float | None],
+    again: Callable[[int, Any], tuple[Any, Round]],
+) -> tuple[Any, list[Round]]:
+    """Train with feedback while the held-out figure rises.
+
+    Parameters
+    ----------
+    most : int
+        Most rounds.
+    first : object
+        What was trained without feedback.
+    judge : callable
+        Held-out figure of what was trained.
+    again : callable
+        Takes the number of a round and what the round before made; returns what this
+        one made and its record, without figure.
+
+    Returns
+    -------
+    best : object
+    records : list of Round
+        Of all rounds, the one of `best` marked.
+    """
+    best, figure = first, judge(first)
+    records, kept = [Round(0, figure)], 0
+    if figure is None and most:
+        logger.warning("no validation micrographs to judge feedback by: there is none")
+        most = 0
+    for number in range(1, most + 1):
+        made, record = again(number, best)
+        new = judge(made)
+        records.append(Round(**{**record.to_dict(), "measure": new}))
+        logger.info(
+            "feedback %d: %d confident picks%s, %d hard negatives; held-out figure %.4f (was %.4f)",
+            number,
+            record.sure,
+            "" if record.purity is None else f" (purity {record.purity:.3f})",
+            record.mined,
+            new,
+            figure,
+        )
+        if new is None or figure is None or new <= figure:
+            logger.info("feedback stops: the held-out figure rises no more")
+            break
+        best, figure, kept = made, new, number
+    records[kept] = Round(**{**records[kept].to_dict(), "kept": True})
+    return best, records
+
+
+def held_out_views(
+    dataset: Dataset, network: keras.Model, arch: Architecture, threshold: float
+) -> dict[str, dict[str, Any]]:
+    """Recall of each view on the held-out micrographs that the data set keeps.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    network : keras.Model
+    arch : Architecture
+    threshold : float
+        Score, as the network gives it, from which a candidate is picked.
+
+    Returns
+    -------
+    dict
+        See `apbc.training.view_recall.recall_of_views`.
+    """
+    views, found = [np.empty(0, np.int64)], [np.empty(0, bool)]
+    radius = LABEL_RADIUS * dataset.preprocessing.diameter_pixels
+    for name in _kept(dataset, VALIDATION, TEST):
+        xy, scores = _candidates(dataset, network, arch, name)
+        owner = dataset.micrograph_names.index(name)
+        good = (dataset.micrograph == owner) & (dataset.kind == GOOD)
+        views.append(dataset.view[good])
+        labels = dataset.working[good].astype(float)
+        found.append(candidates_of_labels(xy[scores >= threshold], labels, radius) >= 0)
+    return recall_of_views(np.concatenate(views), np.concatenate(found))
+
+
+def _kept(dataset: Dataset, *splits: int) -> list[str]:
+    """Micrographs of some splits that the data set keeps; none where particles are split."""
+    if dataset.provenance["options"]["split_by"] != "micrograph":
+        return []
+    return [name for name in dataset.image_names if dataset.split_of_micrograph(name) in splits]
+
+
+def _candidates(
+    dataset: Dataset, network: keras.Model, arch: Architecture, name: str
+) -> tuple[FloatArray, FloatArray]:
+    pixels = dataset.image(name)
+    diameter = dataset.preprocessing.diameter_pixels
+    return find_peaks(score_map(network, arch, pixels), pixels.shape, diameter, LOWEST_SCORE)
+
+
+def _labels(dataset: Dataset, name: str, kind: int) -> FloatArray:
+    owner = dataset.micrograph_names.index(name)
+    chosen = (dataset.micrograph == owner) & (dataset.kind == kind)
+    return dataset.working[chosen].astype(float)
+
+
+def _distance(xy: FloatArray, labels: FloatArray) -> FloatArray:
+    """Distance of each place to the nearest label; infinite where there is none."""
+    if not len(labels) or not len(xy):
+        return np.full(len(xy), np.inf)
+    return np.asarray(cKDTree(labels).query(xy)[0])
