@@ -78,8 +78,9 @@ class Likeness:
         volume = read_volume(path)
         across = volume.box_size * volume.pixel_size
         box = 2 * round(across / pixel_size / 2)
-        projector = SliceProjector(volume.data, output_box=box)
-        passed, half = band(box, across / box), self.side // 2
+        # Boxes are whole pixels, so that the last bit is left to the magnification.
+        projector = SliceProjector(volume.data, box, across / box / pixel_size)
+        passed, half = band(box, pixel_size), self.side // 2
         part = slice(box // 2 - half, box // 2 - half + self.side)
         index = np.arange(VIEWS) + 0.5
         tilt = np.rad2deg(np.arccos(index / VIEWS))
