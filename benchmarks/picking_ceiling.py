@@ -228,6 +228,7 @@ def run(
     draw(folder / "false.png", places, false, FALSE_RULES, most_confident)
     draw(folder / "missed.png", places, missed, MISS_RULES, lambda rows: rng.permutation(len(rows)))
     have = [path.stem for path in picking.have_published(test)]
+    of_false, of_missed = (np.concatenate([rows[3] for rows in some]) for some in (false, missed))
     return {
         "seed": seeds[0],
         "micrographs": names,
@@ -237,6 +238,12 @@ def run(
             "median of known particles": round(median_known, 3),
             "median of random places": round(median_random, 3),
             f"{LEAST_ALIKE}th percentile of known particles": round(least, 3),
+            "share of false picks above the median of known particles": round(
+                float((of_false >= median_known).mean()), 3
+            ),
+            f"share of misses below the {LEAST_ALIKE}th percentile of known particles": round(
+                float((of_missed < least).mean()), 3
+            ),
         },
         "false": shares(np.concatenate([kinds for _, _, kinds, _ in false]), FALSE_RULES),
         "missed": shares(np.concatenate([kinds for _, _, kinds, _ in missed]), MISS_RULES),
