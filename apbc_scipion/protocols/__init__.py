@@ -12,6 +12,7 @@ from apbc_scipion.protocols.protocol_metrics_report import ApbcProtMetricsReport
 from apbc_scipion.protocols.protocol_pick import ApbcProtPick
 from apbc_scipion.protocols.protocol_pose_error import ApbcProtPoseError
 from apbc_scipion.protocols.protocol_screen import ApbcProtScreen
+from apbc_scipion.protocols.protocol_search import ApbcProtSearch
 from apbc_scipion.protocols.protocol_simulate_micrographs import ApbcProtSimulateMicrographs
 from apbc_scipion.protocols.protocol_simulate_particles import ApbcProtSimulateParticles
 from apbc_scipion.protocols.protocol_train import ApbcProtTrain
@@ -30,6 +31,7 @@ __all__ = [
     "ApbcProtPick",
     "ApbcProtPoseError",
     "ApbcProtScreen",
+    "ApbcProtSearch",
     "ApbcProtSimulateMicrographs",
     "ApbcProtSimulateParticles",
     "ApbcProtTrain",

@@ -1,7 +1,6 @@
 """Train a classifier."""
 
 import json
-import os
 from enum import Enum
 
 import pyworkflow.utils as pwutils
@@ -10,15 +9,12 @@ from pyworkflow.protocol import params
 from pyworkflow.protocol.constants import STEPS_SERIAL
 
 from apbc_scipion import convert
-from apbc_scipion.constants import ARCHITECTURES, MODEL_CARD, MODEL_FOLDER
+from apbc_scipion.constants import ARCHITECTURES, MODEL_FOLDER
 from apbc_scipion.objects import ApbcModel
-from apbc_scipion.protocols.protocol_base import (
-    ApbcProtBase,
-    model_problem,
-    read_json_or_none,
-)
+from apbc_scipion.protocols.protocol_base import model_problem, read_json_or_none
 from apbc_scipion.protocols.protocol_import_model import folder_problem
-from apbc_scipion.validators import POSITIVE, at_least
+from apbc_scipion.protocols.protocol_train_base import ApbcProtTrainBase
+from apbc_scipion.validators import at_least
 
 
 class outputs(Enum):
@@ -27,7 +23,7 @@ class outputs(Enum):
     outputModel = ApbcModel
 
 
-class ApbcProtTrain(EMProtocol, ApbcProtBase):
+class ApbcProtTrain(ApbcProtTrainBase, EMProtocol):
     """Train a classifier that tells particles from what only looks like them.
 
     *What it is for.* It turns a training set into a model for _apbc - pick particles_ and _apbc -
@@ -61,14 +57,7 @@ class ApbcProtTrain(EMProtocol, ApbcProtBase):
     def _defineParams(self, form):
         form.addSection(label="Input")
         self._defineGpuParams(form)
-        form.addParam(
-            "inputDataset",
-            params.PointerParam,
-            pointerClass="ApbcDataset",
-            important=True,
-            label="Training set",
-            help="Good and bad particles from _apbc - create training set_.",
-        )
+        self._defineDataset(form)
         form.addParam(
             "architecture",
             params.EnumParam,
@@ -98,43 +87,7 @@ class ApbcProtTrain(EMProtocol, ApbcProtBase):
             "validation part no longer improves. 0 leaves it to the engine: 18 for _dense_, 50 for "
             "_autopick-bc_. A few are enough to try something out.",
         )
-        form.addParam(
-            "ensemble",
-            params.IntParam,
-            default=1,
-            validators=[POSITIVE],
-            label="Networks in the ensemble",
-            help="Several networks that differ by their seed, whose scores are averaged: "
-            "as many times slower, and on the benchmark two were no better than one. 1 to 5.",
-        )
-        form.addParam(
-            "refit",
-            params.BooleanParam,
-            default=True,
-            label="Train on all labels at the end?",
-            help="The figures always come from the split. With yes, the delivered weights are "
-            "trained once more on all labels, the held-out ones too. Choose no to score "
-            "the model on micrographs of the test part later.",
-        )
-        form.addParam(
-            "seed",
-            params.IntParam,
-            default=1,
-            validators=[at_least(0)],
-            label="Seed",
-            help="Any whole number from 0 on; it starts every random choice. Train with another to "
-            "see how much the figures depend on chance.",
-        )
-        form.addParam(
-            "batchSize",
-            params.IntParam,
-            default=0,
-            validators=[at_least(0)],
-            expertLevel=params.LEVEL_ADVANCED,
-            label="Batch size",
-            help="Crops in one step of training; 0 leaves it to the engine (32). Usual are 8 to "
-            "128. Smaller numbers need less memory.",
-        )
+        self._defineModelParams(form)
         form.addParam(
             "learningRate",
             params.FloatParam,
@@ -168,47 +121,30 @@ class ApbcProtTrain(EMProtocol, ApbcProtBase):
 
     def _getArguments(self):
         """Options and values for the engine."""
-        arguments = [
-            self.inputDataset.get().getPath(),
-            "--out",
-            self._getModelPath(),
-            "--ensemble",
-            self.ensemble.get(),
-            "--seed",
-            self.seed.get(),
-        ]
+        arguments = [self.inputDataset.get().getPath(), "--out", self._getModelPath()]
+        arguments += self._modelArguments()
         if self.continueFrom.get() is not None:
             arguments += ["--from", self.continueFrom.get().getPath()]
         else:
             arguments += ["--architecture", self.getEnumText("architecture")]
         for option, value in (
             ("--epochs", self.epochs.get()),
-            ("--batch-size", self.batchSize.get()),
             ("--learning-rate", self.learningRate.get()),
         ):
             if value:
                 arguments += [option, value]
-        if not self.refit:
-            arguments.append("--no-refit")
         return arguments
 
     def createOutputStep(self):
         """Register the model."""
-        model = ApbcModel(path=self._getModelPath())
-        model.fillFromCard(convert.read_json(os.path.join(self._getModelPath(), MODEL_CARD)))
-        self._defineOutputs(**{outputs.outputModel.name: model})
-        self._defineSourceRelation(self.inputDataset, model)
+        sources = [self.inputDataset]
         if self.continueFrom.get() is not None:
-            self._defineSourceRelation(self.continueFrom, model)
+            sources.append(self.continueFrom)
+        self._registerModel(*sources)
 
     # -------------------------- information ------------------------------------
     def _validate(self):
-        errors = []
-        dataset, model = self.inputDataset.get(), self.continueFrom.get()
-        if dataset is not None and not os.path.exists(dataset.getPath()):
-            errors.append(
-                "The file of the training set has gone: %s. Make it again." % dataset.getPath()
-            )
+        errors, model = self._datasetErrors(), self.continueFrom.get()
         if model is not None:
             problem = model_problem(model)
             if problem:
@@ -216,15 +152,8 @@ class ApbcProtTrain(EMProtocol, ApbcProtBase):
         return errors
 
     def _warnings(self):
-        warnings = []
+        warnings = self._datasetWarnings()
         dataset, model = self.inputDataset.get(), self.continueFrom.get()
-        if dataset is not None:
-            good, bad = dataset.getCounts()
-            if min(good, bad) < 100:
-                warnings.append(
-                    "There are %d good and %d bad particles; with fewer than 100 of "
-                    "either the model will be poor." % (good, bad)
-                )
         if model is not None and dataset is not None:
             ratio = dataset.getDiameter() / model.getDiameter()
             if not 0.9 < ratio < 1.1:
@@ -239,43 +168,7 @@ class ApbcProtTrain(EMProtocol, ApbcProtBase):
         return warnings
 
     def _summary(self):
-        model = getattr(self, outputs.outputModel.name, None)
-        if model is None:
-            return ["The model is not ready yet."]
-        lines = self._deviceLines(model.getDevice())
-        figures = model.getHeldOutFigures()
-        if figures:
-            lines.append(
-                "On the labels kept aside: "
-                + ", ".join("%s *%0.3f*" % (name, value) for name, value in figures.items())
-            )
-        else:
-            lines.append("The card holds no figures of labels kept aside.")
-        lines.append(
-            "The delivered weights were trained on all labels."
-            if model.isRefitted()
-            else "The delivered weights were trained on the training part only."
-        )
-        lines.append(
-            "Network: %s, particle of %g Å at %0.2f Å/px"
-            % (model.getArchitecture(), model.getDiameter(), model.getPixelSize())
-        )
-        lines.append("Report: %s" % self.getFileTag(os.path.join(model.getPath(), "report.html")))
-        return lines
-
-    def _methods(self):
-        model = getattr(self, outputs.outputModel.name, None)
-        if model is None:
-            return []
-        good, bad = self.inputDataset.get().getCounts()
-        return [
-            "A %s network was trained with apbc [AutopickBC] on %d good and %d bad "
-            "particles." % (model.getArchitecture(), good, bad)
-        ]
-
-    def _citations(self):
-        # Scores are calibrated with decoys (or by Platt's method), for the best F1.
-        return [*ApbcProtBase._citations(self), "Elias2007", "Platt1999", "Lipton2014"]
+        return self._modelLines()
 
     # -------------------------- utilities ----------------------------------------
     def _getModelPath(self):

@@ -5,12 +5,14 @@ from apbc_scipion.viewers.viewer_comparison import ApbcComparisonViewer
 from apbc_scipion.viewers.viewer_metrics import ApbcMetricsViewer
 from apbc_scipion.viewers.viewer_picks import ApbcCoordinatesViewer as ZApbcCoordinatesViewer
 from apbc_scipion.viewers.viewer_picks import ApbcPicksViewer
+from apbc_scipion.viewers.viewer_search import ApbcSearchViewer
 from apbc_scipion.viewers.viewer_training import ApbcTrainingViewer
 
 __all__ = [
     "ApbcComparisonViewer",
     "ApbcMetricsViewer",
     "ApbcPicksViewer",
+    "ApbcSearchViewer",
     "ApbcTrainingViewer",
     "ZApbcCoordinatesViewer",
 ]

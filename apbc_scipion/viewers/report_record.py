@@ -18,7 +18,8 @@ class ReportRecord:
     ----------
     path : str
         JSON file whose ``pictures`` and ``tables`` name PNG and CSV files of its folder, and
-        whose ``told``, if it is there, is a list of sentences.
+        whose ``told``, if it is there, is a list of sentences; ``page`` names the page where
+        that is not ``report.html``.
 
     Attributes
     ----------
@@ -28,7 +29,7 @@ class ReportRecord:
     pictures, tables : list of (str, str)
         Title and path of each file that is there.
     page : str or None
-        Path of ``report.html``.
+        Path of the page.
     told : list of str
         Sentences for the head of a window; those about files that have gone at the end.
 
@@ -47,7 +48,7 @@ class ReportRecord:
         self.told = [str(sentence) for sentence in self.values.get("told") or ()]
         self.pictures = self._find(folder, "pictures")
         self.tables = self._find(folder, "tables")
-        page = os.path.join(folder, PAGE)
+        page = os.path.join(folder, str(self.values.get("page") or PAGE))
         self.page = page if os.path.exists(page) else None
 
     def _find(self, folder, key):

@@ -1,6 +1,6 @@
 """Wizard of the list of GPUs."""
 
-from apbc_scipion.protocols import ApbcProtPick, ApbcProtScreen, ApbcProtTrain
+from apbc_scipion.protocols import ApbcProtPick, ApbcProtScreen, ApbcProtSearch, ApbcProtTrain
 from apbc_scipion.protocols.protocol_base import GPU_WIZARD
 from apbc_scipion.wizards.wizard_base import ApbcWizard
 
@@ -10,7 +10,8 @@ class ApbcGpuWizard(ApbcWizard):
 
     # Scipion draws its own fields for GPUs, with no place for a wizard: this one has a line.
     _targets = [
-        (protocol, [GPU_WIZARD]) for protocol in (ApbcProtPick, ApbcProtScreen, ApbcProtTrain)
+        (protocol, [GPU_WIZARD])
+        for protocol in (ApbcProtPick, ApbcProtScreen, ApbcProtSearch, ApbcProtTrain)
     ]
 
     def makeWindow(self, form):
