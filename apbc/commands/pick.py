@@ -9,10 +9,16 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Callable, Generator
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from apbc.errors import ApbcError
 from apbc.picking.score_map import TILE
+
+if TYPE_CHECKING:
+    from apbc.picking.pipeline import Done, Share
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "promises the best F1; about 0.45)",
     )
     parser.add_argument(
+        "--precision",
+        type=float,
+        metavar="P",
+        help="export at the lowest threshold that promises this share of particles, by the scores "
+        "of all candidates in DIR",
+    )
+    parser.add_argument(
         "--format",
         default="csv,star,box",
         metavar="LIST",
@@ -61,16 +74,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tile",
         type=int,
-        default=TILE,
         metavar="N",
         help="largest side in working pixels that goes through the network at once; smaller needs "
-        f"less memory (default: {TILE})",
+        f"less memory (default: what the memory holds; on a CPU {TILE} at most)",
     )
     parser.add_argument(
         "--no-maps", action="store_true", help="do not write the score maps (DIR/maps/NAME.png)"
     )
     parser.add_argument(
-        "--gpu", metavar="LIST", help='GPUs such as 0,1; "" for the CPU; default: what is there'
+        "--workers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes, each with its share of the micrographs and of the cores (default: 1, or "
+        "one for each GPU of --gpu)",
+    )
+    parser.add_argument(
+        "--gpu",
+        metavar="LIST",
+        help='GPUs such as 0,1, with a process each; "" for the CPU; default: what is there',
     )
 
 
@@ -78,30 +100,34 @@ def run(args: argparse.Namespace) -> int:
     """Pick."""
     from apbc.io.ctf import read_ctf
     from apbc.io.images import find_micrographs
-    from apbc.picking.pick import FORMATS, PickOptions, pick
+    from apbc.picking.options import FORMATS, PickOptions
 
     formats = tuple(word.strip() for word in args.format.split(",") if word.strip())
     if not formats or set(formats) - set(FORMATS):
         raise ApbcError(f"--format {args.format}: give some of {','.join(FORMATS)}")
-    for name in ("threshold", "max_failed"):
+    for name in ("threshold", "precision", "max_failed"):
         value = getattr(args, name)
         if value is not None and not 0 <= value <= 1:
             raise ApbcError(f"--{name.replace('_', '-')} is {value}; give a number from 0 to 1")
     if not 0 < args.floor < 1:
         raise ApbcError(f"--floor is {args.floor}; give a number between 0 and 1")
-    if args.tile < 128:
+    if args.precision is not None and args.threshold is not None:
+        raise ApbcError("--threshold and --precision exclude each other; give one of them")
+    if args.workers < 1:
+        raise ApbcError(f"--workers is {args.workers}; give at least 1")
+    if args.tile is not None and args.tile < 128:
         raise ApbcError(f"--tile is {args.tile}; give at least 128")
     micrographs = find_micrographs(args.micrographs)
     ctfs = read_ctf(args.ctf) if args.ctf else None
 
-    from apbc.models.folder import load_model, read_card
-    from apbc.system.devices import select
+    from apbc.models.folder import check_folder
+    from apbc.picking.pick import pick
+    from apbc.picking.workers import pick_here, pick_in_processes, plan_workers
 
-    read_card(args.model)
-    device = select(args.gpu, mixed_precision=False)
-    model = load_model(args.model)
+    model = check_folder(args.model)
     options = PickOptions(
         threshold=model.threshold if args.threshold is None else args.threshold,
+        precision=args.precision,
         floor=args.floor,
         formats=formats,
         resume=args.resume,
@@ -109,7 +135,15 @@ def run(args: argparse.Namespace) -> int:
         tile=args.tile,
         maps=not args.no_maps,
     )
-    outcome = pick(model, micrographs, args.out, options, device.name, ctfs)
+    plan = plan_workers(args.workers, args.gpu)
+    picker: Callable[[Share], Generator[Done, None, None]]
+    if len(plan) == 1:
+        picker = partial(pick_here, model.folder, plan[0])
+    else:
+        picker = partial(pick_in_processes, model.folder, plan)
+    outcome = pick(model, micrographs, args.out, options, picker, ctfs)
+    if args.precision is not None:
+        logger.info("the threshold is %.3f", outcome.promise.threshold)
     logger.info(
         "picked %d particles (of %d candidates) on %d micrographs; wrote %s",
         sum(outcome.exported.values()),

@@ -67,12 +67,13 @@ def run(args: argparse.Namespace) -> int:
     micrographs = find_micrographs(args.micrographs) if args.micrographs else None
     ctfs = read_ctf(args.ctf) if args.ctf else None
 
-    from apbc.models.folder import load_model, read_card
-    from apbc.system.devices import select
+    from apbc.models.folder import read_card
+    from apbc.models.inference import load_for_inference
+    from apbc.system.devices import select_for_inference
 
     read_card(args.model)
-    device = select(args.gpu)
-    model = load_model(args.model)
+    device = select_for_inference(args.gpu)
+    model = load_for_inference(args.model, device)
 
     from apbc.picking.screen import Screened, score_on_micrographs, score_stacks, write_screened
 

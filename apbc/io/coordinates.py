@@ -75,6 +75,7 @@ def write_coordinates(
     xy: npt.ArrayLike,
     scores: npt.ArrayLike | None = None,
     box_size: int | None = None,
+    disagreement: npt.ArrayLike | None = None,
 ) -> None:
     """Write a coordinate file in the format of its suffix.
 
@@ -87,6 +88,8 @@ def write_coordinates(
     scores : array_like, shape (n,), optional
     box_size : int, optional
         Side of the boxes in pixels; ``.box`` needs it.
+    disagreement : array_like, shape (n,), optional
+        Of an ensemble's members, a column after the score; only ``.csv`` has it.
 
     Raises
     ------
@@ -115,6 +118,10 @@ def write_coordinates(
         return
     if suffix == ".csv":
         header = "x y" if marks is None else "x y score"
+        if disagreement is not None:
+            header += " disagreement"
+            spread = np.asarray(disagreement, float).reshape(-1)
+            columns = [f"{row} {value:.6f}" for row, value in zip(columns, spread, strict=True)]
         columns = [row.replace(" ", ",") for row in (header, *columns)]
     else:
         columns = [row.replace(" ", "\t") for row in columns]

@@ -47,16 +47,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}{path.suffix}")
     if path.is_dir():
         raise ApbcError(f"cannot write {path}: it is a folder; give the name of a file")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise ApbcError(
-            f"cannot write {path}: {path.parent} is not a folder; choose another place"
-        ) from error
-    except OSError as error:
-        raise ApbcError(
-            f"cannot make the folder {path.parent} ({error.strerror}); choose another place"
-        ) from error
+    make_folder_of(path)
     try:
         yield temporary
         os.replace(temporary, path)
@@ -74,6 +65,26 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_folder_of(path: Path) -> None:
+    """Make the folder that a file is to lie in.
+
+    Raises
+    ------
+    ApbcError
+        If that cannot be.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ApbcError(
+            f"cannot write {path}: {path.parent} is not a folder; choose another place"
+        ) from error
+    except OSError as error:
+        raise ApbcError(
+            f"cannot make the folder {path.parent} ({error.strerror}); choose another place"
+        ) from error
 
 
 def write_text(path: str | Path, text: str) -> None:

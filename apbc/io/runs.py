@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Iterator, Sequence
 
 from apbc.errors import ApbcError
-from apbc.io.files import read_json
+from apbc.io.files import make_folder_of, read_json
 
 NAME = "run.json"
+LOCK = ".run.lock"
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +46,32 @@ def run_beside(picks: str | Path) -> dict[str, Any]:
                 raise ApbcError(f"{place / NAME} was not written by apbc pick; remove it")
             return run
     return {}
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from a run's record while it is read and written again.
+
+    Several processes may pick into one folder; without a lock one would overwrite
+    what another has just added.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the run; made where it is missing.
+    """
+    path = folder / LOCK
+    make_folder_of(path)
+    with path.open("a") as handle:
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            logger.warning(
+                "%s cannot be locked (%s): do not let several runs write to it at once",
+                folder,
+                error.strerror,
+            )
+        yield
 
 
 def pixel_size_beside(told: float | None, picks: Sequence[str | Path]) -> float:

@@ -2,83 +2,59 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from apbc import __version__
-from apbc.display.score_picture import write_score_picture
 from apbc.errors import ApbcError
 from apbc.geometry import box_size_for
-from apbc.io.coordinates import read_coordinates, write_coordinates
+from apbc.io.coordinates import read_coordinates
 from apbc.io.ctf import Ctf
 from apbc.io.files import atomic_path, read_json, write_json
-from apbc.io.images import MicrographInfo, micrograph_info, pixel_size_of, read_micrograph
+from apbc.io.images import MicrographInfo, micrograph_info, pixel_size_of
+from apbc.io.runs import NAME as RUN_FILE
+from apbc.io.runs import locked
 from apbc.models.folder import Model
-from apbc.picking.peaks import find_peaks
-from apbc.picking.score_map import TILE, ScoreMap, score_map
-from apbc.preprocess.working import WorkingImage
+from apbc.picking.export import (
+    Promise,
+    candidate_file,
+    candidate_files,
+    export,
+    export_with_promise,
+)
+from apbc.picking.options import CANDIDATES, FORMATS, MAPS, PickOptions
+from apbc.picking.pipeline import Done, Share
 from apbc.progress import track
 
 logger = logging.getLogger(__name__)
 
-FloatArray = npt.NDArray[np.float64]
-
-CANDIDATES = "candidates"
-MAPS = "maps"
 MODEL_NOTE = "model.json"
-RUN_FILE = "run.json"
 FAILED_FILE = "failed.csv"
-DEFAULT_FLOOR = 0.01
-SMALLEST_TILE = 256
-FORMATS = ("csv", "star", "box")
-
-
-@dataclass(frozen=True)
-class PickOptions:
-    """What the user may set for picking.
-
-    Attributes
-    ----------
-    threshold : float
-        Candidates from this score on are exported.
-    floor : float
-        Lowest score of a candidate.
-    formats : tuple of str
-        Of ``"csv"``, ``"star"``, ``"box"``.
-    resume : bool
-        Leave out micrographs that are done.
-    pixel_size : float, optional
-        Å per pixel of the micrographs, over their headers.
-    tile : int
-        Largest side, in working pixels, that goes through the network at once.
-    maps : bool
-        Write score maps, too.
-    """
-
-    threshold: float
-    floor: float = DEFAULT_FLOOR
-    formats: tuple[str, ...] = FORMATS
-    resume: bool = False
-    pixel_size: float | None = None
-    tile: int = TILE
-    maps: bool = True
 
 
 @dataclass
 class Outcome:
-    """What a run did: counts by micrograph, and the reasons of failures."""
+    """What a run did: counts by micrograph, reasons of failures, and the threshold taken."""
 
-    candidates: dict[str, int]
-    exported: dict[str, int]
-    failed: dict[str, str]
+    promise: Promise
+    candidates: dict[str, int] = field(default_factory=dict)
+    exported: dict[str, int] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    devices: set[str] = field(default_factory=set)
+
+    def add(self, done: Done) -> None:
+        """Count a micrograph."""
+        if done.failure is not None:
+            self.failed[done.name] = done.failure
+            return
+        self.candidates[done.name], self.exported[done.name] = done.candidates, done.exported
+        self.devices.add(done.device)
 
 
 def pick(
@@ -86,23 +62,24 @@ def pick(
     paths: Sequence[Path],
     out: Path,
     options: PickOptions,
-    device: str,
+    picker: Callable[[Share], Generator[Done, None, None]],
     ctfs: dict[str, Ctf] | None = None,
 ) -> Outcome:
-    """Pick micrographs one after the other; memory does not grow with their number.
+    """Pick micrographs; memory does not grow with their number.
 
     A micrograph that cannot be read or picked is reported and the others go on.
 
     Parameters
     ----------
     model : Model
+        Its network is not used.
     paths : sequence of Path
         Micrographs.
     out : Path
         Folder for the results.
     options : PickOptions
-    device : str
-        Name of what TensorFlow runs on, for the record.
+    picker : callable
+        `pick_here` or `pick_in_processes` of `apbc.picking.workers`, with the model.
     ctfs : dict, optional
         CTF by name of micrograph, for models of phase-flipped micrographs.
 
@@ -123,8 +100,10 @@ def pick(
         )
     if ctfs and not model.preprocessing.phase_flipped:
         logger.warning("--ctf is not used: the model was trained without phase flipping")
-    _claim(model, out, options, paths)
-    outcome = Outcome({}, {}, {})
+        ctfs = None
+    with locked(out):
+        _claim(model, out, options, paths)
+    outcome = Outcome(Promise(options.threshold, None))
     infos: dict[str, MicrographInfo] = {}
     for path in paths:
         try:
@@ -132,100 +111,35 @@ def pick(
         except ApbcError as error:
             outcome.failed[path.stem] = str(error)
     pixel_size = pixel_size_of(list(infos.values()), options.pixel_size) if infos else 0.0
+    box = box_size_for(model.preprocessing.diameter, pixel_size) if infos else 0
     todo = []
     for name, info in infos.items():
-        if options.resume and _candidate_file(out, name).is_file():
-            _export(
-                out,
-                name,
-                read_coordinates(_candidate_file(out, name)),
-                options,
-                model,
-                pixel_size,
-                outcome,
-            )
-        else:
+        if not (options.resume and candidate_file(out, name).is_file()):
             todo.append(info)
+            continue
+        found = read_coordinates(candidate_file(out, name))
+        exported = 0
+        if options.precision is None:
+            exported = export(out, name, found, options, options.threshold, box)
+        outcome.candidates[name], outcome.exported[name] = len(found), exported
     if options.resume and len(todo) < len(infos):
         logger.info(
             "%d micrographs are done already, %d are left", len(infos) - len(todo), len(todo)
         )
-    with ThreadPoolExecutor(max_workers=1) as reader:
-        pending = [reader.submit(read_micrograph, todo[0].path)] if todo else []
-        for i, info in enumerate(track(todo, len(todo), "micrographs")):
-            image = pending.pop()
-            if i + 1 < len(todo):  # the next one is read while this one is picked
-                pending.append(reader.submit(read_micrograph, todo[i + 1].path))
-            try:
-                work = model.preprocessing.working_image(
-                    image.result(), pixel_size, (ctfs or {}).get(info.name)
-                )
-                scores = candidate_scores(model, work, options.tile)
-            except (ApbcError, MemoryError, OSError) as error:
-                outcome.failed[info.name] = str(error) or "the memory is full"
-                logger.error("%s failed: %s", info.name, outcome.failed[info.name])
-                continue
-            found = candidates(model, work, scores, options.floor)
-            if options.maps:
-                _write_map(out / MAPS / f"{info.name}.png", model, work, scores)
-            write_coordinates(_candidate_file(out, info.name), found[:, :2], found[:, 2])
-            _export(out, info.name, found, options, model, pixel_size, outcome)
-    _record(model, out, options, device, pixel_size, infos, outcome)
+    if todo:
+        share = Share(todo, pixel_size, out, options, ctfs or {})
+        with closing(picker(share)) as results:
+            for done in track(results, len(todo), "micrographs"):
+                outcome.add(done)
+    with locked(out):
+        counts = {
+            name: (number, outcome.exported[name]) for name, number in outcome.candidates.items()
+        }
+        if options.precision is not None and infos:
+            outcome.promise, counts = export_with_promise(out, options, box)
+            outcome.exported = {name: counts[name][1] for name in outcome.candidates}
+        _record(model, out, options, pixel_size, box, infos, counts, outcome)
     return outcome
-
-
-def candidate_scores(model: Model, work: WorkingImage, tile: int = TILE) -> ScoreMap:
-    """Score map of a working image, in smaller tiles where the memory does not hold them.
-
-    Raises
-    ------
-    ApbcError
-        If the image is smaller than two particles.
-    MemoryError
-        If the memory does not hold the smallest tile.
-    """
-    from tensorflow.errors import ResourceExhaustedError
-
-    if min(work.pixels.shape) < 2 * model.preprocessing.diameter_pixels:
-        raise ApbcError(
-            f"it is smaller than two particle diameters ({work.pixels.shape[1]} x "
-            f"{work.pixels.shape[0]} pixels of {model.preprocessing.pixel_size:.1f} Å); check its "
-            "pixel size"
-        )
-    while True:
-        try:
-            return score_map(model.network, model.architecture, work.pixels, tile)
-        except (MemoryError, ResourceExhaustedError) as error:
-            tile = min(tile, max(work.pixels.shape)) // 2
-            if tile < SMALLEST_TILE:
-                raise MemoryError("the memory does not hold the smallest tile") from error
-            logger.warning("the memory is short: going on in tiles of %d pixels", tile)
-
-
-def candidates(model: Model, work: WorkingImage, scores: ScoreMap, floor: float) -> FloatArray:
-    """Candidates of a working image.
-
-    Returns
-    -------
-    ndarray, shape (n, 3)
-        ``x, y`` in pixels of the micrograph and the calibrated score, best first.
-    """
-    calibration = model.calibration
-    xy, raw = find_peaks(
-        scores, work.pixels.shape, model.preprocessing.diameter_pixels, calibration.score(floor)
-    )
-    return np.column_stack([work.to_micrograph(xy), calibration.probability(raw)])
-
-
-def _write_map(path: Path, model: Model, work: WorkingImage, scores: ScoreMap) -> None:
-    """Write the calibrated scores of all places, for a look at what the network sees."""
-    (left, bottom), (right, top) = work.to_micrograph(scores.edges)
-    probabilities = model.calibration.probability(scores.scores)
-    write_score_picture(path, probabilities, (left, right, bottom, top))
-
-
-def _candidate_file(out: Path, name: str) -> Path:
-    return out / CANDIDATES / f"{name}.csv"
 
 
 def _claim(model: Model, out: Path, options: PickOptions, paths: Sequence[Path]) -> None:
@@ -236,14 +150,14 @@ def _claim(model: Model, out: Path, options: PickOptions, paths: Sequence[Path])
         "floor": options.floor,
         "pixel_size": options.pixel_size,
     }
-    others = list((out / CANDIDATES).glob("*.csv"))
+    others = candidate_files(out)
     same = note.is_file() and read_json(note) == mine
     if options.resume and others and not same:
         raise ApbcError(
             f"{out} holds the picks of another model, floor or pixel size, so the run cannot be "
             "resumed there; give another --out or leave --resume out"
         )
-    stale = others if not same else [_candidate_file(out, path.stem) for path in paths]
+    stale = others if not same else [candidate_file(out, path.stem) for path in paths]
     if not options.resume:
         for file in stale:
             file.unlink(missing_ok=True)
@@ -253,31 +167,14 @@ def _claim(model: Model, out: Path, options: PickOptions, paths: Sequence[Path])
     write_json(note, mine)
 
 
-def _export(
-    out: Path,
-    name: str,
-    found: FloatArray,
-    options: PickOptions,
-    model: Model,
-    pixel_size: float,
-    outcome: Outcome,
-) -> None:
-    """Write the candidates above the threshold in every format asked for."""
-    kept = found[found[:, 2] >= options.threshold]
-    box = box_size_for(model.preprocessing.diameter, pixel_size)
-    for suffix in options.formats:
-        write_coordinates(out / f"{name}.{suffix}", kept[:, :2], kept[:, 2], box)
-    outcome.candidates[name] = len(found)
-    outcome.exported[name] = len(kept)
-
-
 def _record(
     model: Model,
     out: Path,
     options: PickOptions,
-    device: str,
     pixel_size: float,
+    box: int,
     infos: dict[str, MicrographInfo],
+    counts: dict[str, tuple[int, int]],
     outcome: Outcome,
 ) -> None:
     """Write ``run.json`` and ``failed.csv``; other micrographs of the same model stay listed."""
@@ -288,10 +185,7 @@ def _record(
         known = {}
     micrographs = {
         **known.get("counts", {}),
-        **{
-            name: {"candidates": n, "exported": outcome.exported[name]}
-            for name, n in outcome.candidates.items()
-        },
+        **{name: {"candidates": n, "exported": kept} for name, (n, kept) in counts.items()},
     }
     shapes = {**known.get("shapes", {}), **{n: list(infos[n].shape) for n in outcome.candidates}}
     failed = {k: v for k, v in known.get("failed", {}).items() if k not in outcome.candidates}
@@ -302,21 +196,21 @@ def _record(
             "apbc_version": __version__,
             "model": os.fspath(model.folder),
             "weights_sha256": weights,
-            "threshold": options.threshold,
+            "threshold": outcome.promise.threshold,
+            "precision_asked": options.precision,
+            "precision_expected": outcome.promise.expected,
             "floor": options.floor,
             "pixel_size": pixel_size,
             "diameter": model.preprocessing.diameter,
-            "box_size": box_size_for(model.preprocessing.diameter, pixel_size) if pixel_size else 0,
-            "device": device,
-            "counts": micrographs,
-            "shapes": shapes,
+            "box_size": box,
+            "device": " + ".join(sorted(outcome.devices)) or known.get("device", ""),
+            "counts": dict(sorted(micrographs.items())),
+            "shapes": dict(sorted(shapes.items())),
             "failed": failed,
         },
     )
     failed_file = out / FAILED_FILE
     if failed:
-        import csv
-
         with atomic_path(failed_file) as temporary, temporary.open("w", newline="") as handle:
             writer = csv.writer(handle, lineterminator="\n")
             writer.writerow(["micrograph", "reason"])

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from apbc.models.architecture import Architecture
 
-if TYPE_CHECKING:
-    import keras
-
 FloatImage = npt.NDArray[np.float32]
 FloatArray = npt.NDArray[np.float64]
+Network = Callable[..., Any]  # images (batch, rows, cols, 1) to logits, one a member
 
 NEAR = 0.25  # diameters
 TILE = 600  # working pixels; larger images go through in tiles: less memory, no slower
+SMALLEST_TILE = 256
+BYTES_PER_PIXEL = 512  # of the layers, a member; the hungrier architecture took 370
 
 
 @dataclass(frozen=True)
@@ -32,15 +34,27 @@ class ScoreMap:
         Working pixels between grid points.
     origin : float
         Working pixel, along x and along y, of the first grid point.
+    members : ndarray of float32, shape (rows, cols, members), optional
+        Logits of each member of an ensemble.
     """
 
     scores: FloatImage
     stride: int
     origin: float
+    members: FloatImage | None = None
 
     def positions(self, cells: FloatArray) -> FloatArray:
         """Working pixels ``x, y`` of grid coordinates ``row, column``, shape (n, 2)."""
         return np.asarray(cells, float)[:, ::-1] * self.stride + self.origin
+
+    def members_at(self, positions: FloatArray) -> FloatArray:
+        """Logits of the members, shape (n, members), at the grid points next to working pixels."""
+        if self.members is None:
+            raise ValueError("the scores are those of a single network")
+        last = np.array(self.scores.shape) - 1
+        cells = np.rint((np.asarray(positions, float)[:, ::-1] - self.origin) / self.stride)
+        rows, columns = np.clip(cells, 0, last).astype(int).T
+        return self.members[rows, columns].astype(float)
 
     @property
     def edges(self) -> FloatArray:
@@ -49,22 +63,45 @@ class ScoreMap:
         return self.positions(np.array([[-0.5, -0.5], [rows - 0.5, columns - 0.5]]))
 
 
-def run_network(network: keras.Model, images: FloatImage) -> FloatImage:
-    """Mean logit of the members, ``(batch, cells, cells)``, of images ``(batch, rows, cols)``."""
-    from keras import ops
+def fitting_tile(available: int, members: int, largest: int = TILE) -> int:
+    """Side of the tiles that fit into the memory, in working pixels.
 
+    Parameters
+    ----------
+    available : int
+        Free bytes, half of which the layers may take.
+    members : int
+        Networks in the ensemble.
+    largest : int, optional
+
+    Returns
+    -------
+    int
+        At least `SMALLEST_TILE`, at most `largest`.
+    """
+    side = math.isqrt(max(available, 0) // (2 * BYTES_PER_PIXEL * members))
+    return max(SMALLEST_TILE, min(largest, side))
+
+
+def run_network(network: Network, images: FloatImage) -> FloatImage:
+    """Logits ``(batch, cells, cells, members)`` of images ``(batch, rows, cols)``."""
     logits = network(images[..., None], training=False)
-    return np.asarray(ops.convert_to_numpy(logits), np.float32).mean(axis=-1)
+    if not isinstance(logits, np.ndarray):
+        from keras import ops
+
+        logits = ops.convert_to_numpy(logits)
+    return np.asarray(logits, np.float32)
 
 
 def middle_scores(
-    network: keras.Model, architecture: Architecture, crops: FloatImage, diameter: float
+    network: Network, architecture: Architecture, crops: FloatImage, diameter: float
 ) -> FloatArray:
     """Best score near the middle of crops: a label or a pick is seldom quite centred.
 
     Parameters
     ----------
-    network : keras.Model
+    network : callable
+        A Keras model, or one of `apbc.models.inference`.
     architecture : Architecture
     crops : ndarray of float32, shape (n, size, size)
         With pixel ``size // 2`` in the middle.
@@ -81,7 +118,7 @@ def middle_scores(
     around = min(int(reach // stride) + 1, (size - architecture.window) // (2 * stride))
     side = architecture.window + 2 * around * stride
     first = (size - side + 1) // 2
-    logits = run_network(network, crops[:, first : first + side, first : first + side])
+    logits = run_network(network, crops[:, first : first + side, first : first + side]).mean(-1)
     places = first + architecture.first_cell + stride * np.arange(2 * around + 1) - size // 2
     far = np.hypot(*np.meshgrid(places, places)) > max(reach, np.abs(places).min() * 1.5)
     logits[:, far] = -np.inf
@@ -89,17 +126,18 @@ def middle_scores(
 
 
 def score_map(
-    network: keras.Model, architecture: Architecture, pixels: FloatImage, tile: int = TILE
+    network: Network, architecture: Architecture, pixels: FloatImage, tile: int = TILE
 ) -> ScoreMap:
     """Score every place of a working image.
 
     The image is mirrored at its borders so that the grid covers all of it. Tiles
     overlap by the network's window, so that they give the scores of the whole
-    image; they only bound the memory.
+    image; they only bound the memory. All tiles of an image have one shape.
 
     Parameters
     ----------
-    network : keras.Model
+    network : callable
+        A Keras model, or one of `apbc.models.inference`.
     architecture : Architecture
     pixels : ndarray of float32, shape (rows, cols)
     tile : int, optional
@@ -117,13 +155,22 @@ def score_map(
         for count, n in zip(counts, pixels.shape, strict=True)
     ]
     padded = np.pad(pixels, [(before, a) for a in after], mode="symmetric")
-    step = max(1, (tile - window) // stride + 1)
-    scores = np.empty(counts, np.float32)
-    for top in range(0, counts[0], step):
-        for left in range(0, counts[1], step):
-            ends = [min(top + step, counts[0]), min(left + step, counts[1])]
-            rows = slice(top * stride, (ends[0] - 1) * stride + window)
-            cols = slice(left * stride, (ends[1] - 1) * stride + window)
+    most = max(1, (tile - window) // stride + 1)
+    sides = [-(-count // -(-count // most)) for count in counts]
+    logits: FloatImage | None = None
+    for top in _starts(counts[0], sides[0]):
+        for left in _starts(counts[1], sides[1]):
+            rows = slice(top * stride, (top + sides[0] - 1) * stride + window)
+            cols = slice(left * stride, (left + sides[1] - 1) * stride + window)
             piece = run_network(network, padded[None, rows, cols])[0]
-            scores[top : ends[0], left : ends[1]] = piece
-    return ScoreMap(scores, stride, architecture.first_cell - before)
+            if logits is None:
+                logits = np.empty((*counts, piece.shape[-1]), np.float32)
+            logits[top : top + sides[0], left : left + sides[1]] = piece
+    assert logits is not None
+    members = logits if logits.shape[-1] > 1 else None
+    return ScoreMap(logits.mean(axis=-1), stride, architecture.first_cell - before, members)
+
+
+def _starts(count: int, side: int) -> list[int]:
+    """First cells of tiles of one size that cover all cells; the last may overlap."""
+    return [min(first, count - side) for first in range(0, count, side)]

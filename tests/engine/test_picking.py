@@ -2,7 +2,10 @@ import csv
 import json
 import os
 import shutil
+import signal
 import subprocess
+import sys
+import time
 
 import mrcfile
 import numpy as np
@@ -88,16 +91,18 @@ def test_picks_find_the_particles(picks, demo_data, demo_diameter, tmp_path):
 def test_formats_agree_and_the_threshold_only_chooses(picks, demo_model):
     run = json.loads((picks / "run.json").read_text())
     assert run["threshold"] == load_model(demo_model).threshold and run["device"] == "cpu"
+    spare = 0
     for name in run["shapes"]:
         candidates = read_coordinates(picks / "candidates" / f"{name}.csv")
         kept = candidates[candidates[:, 2] >= run["threshold"]]
         assert run["counts"][name] == {"candidates": len(candidates), "exported": len(kept)}
-        assert len(candidates) > len(kept)
+        spare += len(candidates) - len(kept)
         np.testing.assert_allclose(read_coordinates(picks / f"{name}.csv"), kept, atol=1e-3)
         star = read_coordinates(picks / f"{name}.star")
         np.testing.assert_allclose(star, kept, atol=1e-3)
         box = read_coordinates(picks / f"{name}.box")
         np.testing.assert_allclose(box[:, :2], kept[:, :2], atol=1)
+    assert spare > 0
 
 
 def test_threshold_zero_exports_every_candidate(demo_model, demo_data, tmp_path):
@@ -131,8 +136,8 @@ def test_resume_does_only_what_is_left(demo_model, demo_data, picks, tmp_path):
         read_coordinates(out / f"{names[1]}.csv").shape
         == read_coordinates(picks / f"{names[1]}.csv").shape
     )
-    for name, time in before.items():
-        assert (out / "candidates" / f"{name}.csv").stat().st_mtime_ns == time
+    for name, then in before.items():
+        assert (out / "candidates" / f"{name}.csv").stat().st_mtime_ns == then
 
 
 def test_resume_with_another_floor_is_refused(demo_model, demo_data, picks, tmp_path, capsys):
@@ -404,8 +409,237 @@ def test_a_damaged_compressed_tiff_fails_alone(demo_model, demo_data, tmp_path):
     assert len(read_coordinates(out / "m1.csv")) > 0
 
 
+def test_workers_find_what_one_process_finds(demo_model, demo_data, picks, tmp_path):
+    out = tmp_path / "out"
+    call = ["pick", demo_model, "--micrographs", demo_data / "micrographs", "--out", out]
+    run_apbc([*call, "--gpu", "", "--workers", 2])
+    mine, theirs = (json.loads((folder / "run.json").read_text()) for folder in (out, picks))
+    assert mine == theirs and len(mine["counts"]) == 6
+    for name in mine["counts"]:
+        for file in (f"candidates/{name}.csv", f"{name}.star"):
+            assert (out / file).read_text() == (picks / file).read_text()
+
+
+def test_a_worker_that_dies_fails_its_micrographs_and_resume_mends_that(
+    demo_model, demo_data, tmp_path
+):
+    """The process is killed as the kernel does it where the memory is full."""
+    third = sorted(path.stem for path in (demo_data / "micrographs").iterdir())[3]
+    killed = tmp_path / "killed.py"
+    killed.write_text(
+        "import os, signal, sys\n"
+        "from apbc.commands.main import main\n"
+        "from apbc.picking import pipeline\n"
+        "real = pipeline.read_micrograph\n"
+        "def deadly(path):\n"
+        f"    if path.stem == {third!r}:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return real(path)\n"
+        "pipeline.read_micrograph = deadly\n"
+        "if __name__ == '__main__':\n"
+        "    sys.exit(main(sys.argv[1:]))\n"
+    )
+    out = tmp_path / "out"
+    call = ["pick", demo_model, "--micrographs", demo_data / "micrographs", "--out", out]
+    call = [str(word) for word in [*call, "--gpu", "", "--workers", 2]]
+    done = subprocess.run([sys.executable, killed, *call], capture_output=True, text=True)
+    assert done.returncode == 3, done.stderr
+    failed = json.loads((out / "run.json").read_text())["failed"]
+    assert 2 <= len(failed) <= 3 and all("SIGKILL" in reason for reason in failed.values())
+    assert len(list((out / "candidates").glob("*.csv"))) == 6 - len(failed)
+    assert sorted(out.glob(".*.csv")) == []
+    run_apbc([*call, "--resume"])
+    assert json.loads((out / "run.json").read_text())["failed"] == {}
+    assert len(list((out / "candidates").glob("*.csv"))) == 6
+
+
+def test_an_interrupt_ends_all_workers_and_keeps_what_is_done(demo_model, demo_data, tmp_path):
+    out, many = tmp_path / "out", tmp_path / "in"
+    many.mkdir()
+    source = sorted((demo_data / "micrographs").glob("*.mrc"))[0]
+    for i in range(400):
+        (many / f"m{i:03d}.mrc").symlink_to(source)
+    call = [sys.executable, "-m", "apbc", "pick", demo_model, "--micrographs", many, "--out", out]
+    process = subprocess.Popen(
+        [*map(str, call), "--gpu", "", "--workers", "2"],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    end = time.monotonic() + 120
+    while len(list((out / "candidates").glob("m*.csv"))) < 4 and time.monotonic() < end:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    assert "interrupted" in told and "Traceback" not in told
+    found = list((out / "candidates").glob("m*.csv"))
+    assert 4 <= len(found) < 400
+    time.sleep(1)
+    assert list((out / "candidates").glob("m*.csv")) == found  # nobody goes on
+    assert list(out.rglob(".*.csv")) == []
+
+
+def test_runs_beside_each_other_lose_no_record(demo_model, demo_data, picks, tmp_path):
+    paths = sorted((demo_data / "micrographs").glob("*.mrc"))
+    out = tmp_path / "out"
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", "apbc", "pick", demo_model, "--micrographs", path]
+            + ["--out", out, "--gpu", "", "--no-maps"]
+        )
+        for path in paths[:4]
+    ]
+    assert [process.wait() for process in running] == [0] * 4
+    run = json.loads((out / "run.json").read_text())
+    whole = json.loads((picks / "run.json").read_text())
+    assert run["counts"] == {path.stem: whole["counts"][path.stem] for path in paths[:4]}
+
+
+@pytest.mark.parametrize(
+    ("count", "gpus", "plan"),
+    [
+        (1, None, [None]),
+        (2, "", ["", ""]),
+        (1, "0", ["0"]),
+        (1, "2,0", ["2", "0"]),
+        (3, "2,0", ["2", "0", "2"]),
+    ],
+)
+def test_each_process_has_a_gpu(count, gpus, plan):
+    from apbc.picking.workers import plan_workers
+
+    assert plan_workers(count, gpus) == plan
+
+
+def test_tiles_are_sized_to_the_memory(tmp_path):
+    from apbc.picking.score_map import SMALLEST_TILE, TILE, fitting_tile
+    from apbc.system.memory import available_memory
+
+    assert fitting_tile(16 << 30, 1) == TILE
+    assert fitting_tile(0, 1) == SMALLEST_TILE
+    assert fitting_tile(1 << 30, 8, 2000) == fitting_tile(1 << 28, 2, 2000) == 362
+    info, group = tmp_path / "meminfo", tmp_path / "group"
+    info.write_text("MemTotal: 9000 kB\nMemAvailable: 8000 kB\n")
+    assert available_memory(info, group) == 8000 * 1024
+    group.mkdir()
+    (group / "memory.max").write_text("max\n")
+    (group / "memory.current").write_text("500000\n")
+    assert available_memory(info, group) == 8000 * 1024
+    (group / "memory.max").write_text("1000000\n")
+    (group / "memory.stat").write_text("anon 5\ninactive_file 200000\n")
+    assert available_memory(info, group) == 1000000 - 500000 + 200000
+
+
+def test_tiles_have_one_shape_and_cover_everything(demo_model):
+    model = load_model(demo_model)
+    shapes = set()
+
+    def network(images, training):
+        shapes.add(images.shape)
+        return model.network(images, training=training)
+
+    pixels = np.random.default_rng(0).normal(size=(330, 410)).astype(np.float32)
+    tiled = score_map(network, model.architecture, pixels, tile=150)
+    assert len(shapes) == 1 and max(next(iter(shapes))) <= 150
+    whole = score_map(model.network, model.architecture, pixels)
+    np.testing.assert_allclose(tiled.scores, whole.scores, atol=1e-3)
+
+
+def test_a_precision_sets_the_threshold_over_all_candidates(
+    demo_model, demo_data, picks, tmp_path, caplog
+):
+    paths = sorted((demo_data / "micrographs").glob("*.mrc"))
+    out = tmp_path / "out"
+    call = ["pick", demo_model, "--out", out, "--gpu", "", "--precision", 0.9, "--resume"]
+    run_apbc([*call, "--micrographs", *paths[:2]])  # as a batch of a stream
+    first = json.loads((out / "run.json").read_text())
+    run_apbc([*call, "--micrographs", *paths[2:], "--workers", 2])
+    run = json.loads((out / "run.json").read_text())
+    scores = {p.stem: read_coordinates(p)[:, 2] for p in (picks / "candidates").glob("*.csv")}
+    joined = np.concatenate(list(scores.values()))
+    assert run["precision_asked"] == 0.9 and run["threshold"] != first["threshold"]
+    assert run["precision_expected"] == pytest.approx(joined[joined >= run["threshold"]].mean())
+    assert run["precision_expected"] >= 0.9
+    lower = np.sort(joined[joined < run["threshold"]])[-1]
+    assert joined[joined >= lower].mean() < 0.9
+    for name, values in scores.items():
+        kept = int((values >= run["threshold"]).sum())
+        assert run["counts"][name] == {"candidates": len(values), "exported": kept}
+        assert len(read_coordinates(out / f"{name}.star")) == kept
+    caplog.clear()
+    run_apbc([*call, "--precision", 1, "--micrographs", *paths])
+    assert "NO THRESHOLD PROMISES A PRECISION OF 1" in caplog.text
+    run = json.loads((out / "run.json").read_text())
+    assert run["threshold"] == load_model(demo_model).threshold
+    assert run["precision_expected"] == pytest.approx(joined[joined >= run["threshold"]].mean())
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--threshold", 0.5, "--precision", 0.9], "exclude each other"),
+        (["--precision", 1.5], "from 0 to 1"),
+        (["--workers", 0], "at least 1"),
+    ],
+)
+def test_options_that_cannot_be(options, told, demo_model, demo_data, tmp_path, capsys):
+    call = ["pick", demo_model, "--micrographs", demo_data / "micrographs", "--out", tmp_path / "o"]
+    run_apbc([*call, *options], expect=1)
+    assert told in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "o").exists()
+
+
+def test_disagreement_is_the_deviation_of_the_probabilities(demo_model):
+    from apbc.picking.pipeline import candidates
+    from apbc.preprocess.working import WorkingImage
+
+    model = load_model(demo_model)
+    surest = model.calibration.score(0.8)
+    first = bumps((60, 60), [(20, 30, 5 + surest), (45, 45, 4.5 + surest)])
+    members = np.stack([first + 1, first - 1], axis=-1)
+    work = WorkingImage(np.zeros((240, 240), np.float32), (0.5, 0.5))
+    found = candidates(model, work, ScoreMap(first, 4, 0.0, members), 0.1)
+    np.testing.assert_allclose(found[:, :2], [[160, 240], [360, 360]], atol=1e-3)
+    logits = np.array([surest, surest - 0.5])
+    spread = model.calibration.probability(logits + 1) - model.calibration.probability(logits - 1)
+    np.testing.assert_allclose(found[:, 3], spread / 2, atol=1e-6)
+    assert candidates(model, work, ScoreMap(first, 4, 0.0), 0.1).shape == (2, 3)
+
+
+def test_an_ensemble_tells_how_far_its_members_disagree(demo_model, demo_data, tmp_path):
+    import hashlib
+
+    from apbc.models.folder import join, save_network
+
+    single = load_model(demo_model)
+    doubtful = single.architecture.build()
+    weights = single.network.get_weights()
+    doubtful.set_weights([*weights[:-1], weights[-1] - 2])  # as sure as the other, less 2
+    folder = tmp_path / "model"
+    members = [*single.network.layers[1:2], doubtful]
+    save_network(join(members, single.architecture), folder / "model.keras")
+    digest = hashlib.sha256((folder / "model.keras").read_bytes()).hexdigest()
+    card = {**single.card, "members": 2, "weights_sha256": digest}
+    (folder / "card.json").write_text(json.dumps(card))
+    path = sorted((demo_data / "micrographs").glob("*.mrc"))[0]
+    call = ["pick", folder, "--micrographs", path, "--out", tmp_path / "out", "--gpu", ""]
+    run_apbc(call)
+    file = tmp_path / "out" / "candidates" / f"{path.stem}.csv"
+    with file.open() as handle:
+        rows = list(csv.DictReader(handle))
+    assert list(rows[0]) == ["x", "y", "score", "disagreement"]
+    disagreement = np.array([float(row["disagreement"]) for row in rows])
+    assert 0 < disagreement.max() <= 0.5 and disagreement.min() >= 0
+    assert read_coordinates(file).shape == (len(rows), 3)
+    assert (tmp_path / "out" / f"{path.stem}.csv").read_text().startswith("x,y,score\n")
+    before = file.read_text()
+    run_apbc([*call, "--resume"])
+    assert file.read_text() == before
+
+
 def test_short_memory_makes_smaller_tiles(demo_model, demo_data, demo_diameter, monkeypatch):
-    from apbc.picking import pick as module
+    from apbc.picking import pipeline as module
 
     model = load_model(demo_model)
     path = sorted((demo_data / "micrographs").glob("*.mrc"))[0]
