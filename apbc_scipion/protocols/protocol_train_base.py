@@ -98,7 +98,7 @@ class ApbcProtTrainBase(ApbcProtBase):
         dataset = self.inputDataset.get()
         if dataset is not None:
             good, bad = dataset.getCounts()
-            if min(good, bad) < FEW_PARTICLES:
+            if min(good, bad or good) < FEW_PARTICLES:
                 return [
                     "There are %d good and %d bad particles; with fewer than %d of "
                     "either the model will be poor." % (good, bad, FEW_PARTICLES)
