@@ -177,7 +177,7 @@ def _write(
     options = share.options
     found = candidates(model, work, scores, options.floor)
     if options.maps:
-        _write_map(share.out / MAPS / f"{name}.png", model, work, scores)
+        write_map(share.out / MAPS / f"{name}.png", model, work, scores)
     exported = 0
     if options.precision is None:
         box = box_size_for(model.preprocessing.diameter, share.pixel_size)
@@ -189,7 +189,7 @@ def _write(
     return Done(name, device, len(found), exported)
 
 
-def _write_map(path: Path, model: Model, work: WorkingImage, scores: ScoreMap) -> None:
+def write_map(path: Path, model: Model, work: WorkingImage, scores: ScoreMap) -> None:
     """Write the calibrated scores of all places, for a look at what the network sees."""
     (left, bottom), (right, top) = work.to_micrograph(scores.edges)
     probabilities = model.calibration.probability(scores.scores)
