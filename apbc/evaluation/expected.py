@@ -1,4 +1,4 @@
-"""What calibrated scores promise: precision, F1 and thresholds without any truth.
+"""What calibrated scores promise without any truth, and how well they keep it where it is known.
 
 If a candidate's score is the probability that it is a particle, the expected
 precision of the candidates above a threshold is the mean of their scores.
@@ -10,6 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
+Array = npt.NDArray[np.generic]
+
+BINS = 10
 
 
 def expected_precision(scores: FloatArray, threshold: float) -> float | None:
@@ -73,3 +76,33 @@ def best_expected_threshold(scores: FloatArray) -> float:
     ordered = np.sort(scores)[::-1]
     f1 = 2 * np.cumsum(ordered) / (np.arange(1, len(ordered) + 1) + ordered.sum())
     return float(f1.max() / 2)
+
+
+def reliability(
+    probabilities: FloatArray, good: Array
+) -> tuple[FloatArray, FloatArray, npt.NDArray[np.int64]]:
+    """Mean probability, observed share and count in ten equal bins; empty bins are left out."""
+    bins = np.minimum((probabilities * BINS).astype(int), BINS - 1)
+    counts = np.bincount(bins, minlength=BINS)
+    filled = counts > 0
+    mean = np.bincount(bins, probabilities, BINS)[filled] / counts[filled]
+    share = np.bincount(bins, np.asarray(good, float), BINS)[filled] / counts[filled]
+    return mean, share, counts[filled]
+
+
+def calibration_error(probabilities: FloatArray, good: Array) -> float:
+    """Take the expected calibration error: the mean gap of `reliability`, by counts.
+
+    Parameters
+    ----------
+    probabilities : ndarray, shape (n,)
+        n above zero.
+    good : ndarray, shape (n,)
+        Whether, or with which probability, each is right.
+
+    Returns
+    -------
+    float
+    """
+    mean, share, counts = reliability(probabilities, good)
+    return float((np.abs(mean - share) * counts).sum() / counts.sum())

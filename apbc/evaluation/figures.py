@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from apbc.errors import ApbcError
+from apbc.evaluation.expected import calibration_error
 from apbc.evaluation.matching import NONE, match_by_score, match_closest_first
 from apbc.evaluation.reference import Particles, particles_of
 
@@ -102,6 +103,14 @@ class Curve:
         """Area under the steps of the curve."""
         return float(np.sum(np.diff(self.recall, prepend=0) * self.precision))
 
+    @property
+    def calibration_error(self) -> float | None:
+        """Expected calibration error of the scores; None where they are no probabilities."""
+        if self.threshold[0] > 1 or self.threshold[-1] < 0:
+            return None
+        hits = np.diff(self.precision * np.arange(1, len(self.precision) + 1), prepend=0)
+        return calibration_error(self.threshold, hits)
+
 
 @dataclass(frozen=True)
 class Figures:
@@ -155,6 +164,11 @@ class Figures:
         """Score at which F1 is highest; None without scores."""
         return float(self.curve.threshold[np.argmax(self.curve.f1)]) if self.curve else None
 
+    @property
+    def calibration_error(self) -> float | None:
+        """Expected calibration error of all picks; None where scores are no probabilities."""
+        return self.curve.calibration_error if self.curve else None
+
     def localisation_error(self, pixel_size: float) -> float | None:
         """Mean distance of the hits from their particles, in Å; None without hits."""
         offsets = self.offsets
@@ -180,6 +194,7 @@ class Figures:
             "f1": self.f1,
             "average_precision": self.average_precision,
             "best_f1": self.best_f1,
+            "calibration_error": self.calibration_error,
             "localisation_error": self.localisation_error(pixel_size),
         }
         return {

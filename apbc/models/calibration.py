@@ -14,30 +14,38 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Calibration:
-    """Logistic calibration of scores.
+    """Logistic calibration of scores, with a ceiling.
 
     Attributes
     ----------
     slope, offset : float
-        ``P = 1 / (1 + exp(-(slope * score + offset)))``; slope above zero.
+        ``P = ceiling / (1 + exp(-(slope * score + offset)))``; slope above zero.
     method : str
         How it was fitted.
     examples : int
         Examples that it was fitted on.
+    ceiling : float
+        Probability that no score exceeds; above 0, at most 1 (also in cards without one).
     """
 
     slope: float = 1.0
     offset: float = 0.0
     method: str = "none"
     examples: int = 0
+    ceiling: float = 1.0
 
     def probability(self, scores: npt.NDArray[Any]) -> FloatArray:
         """Probabilities of scores, same shape."""
-        return np.asarray(expit(self.slope * np.asarray(scores, float) + self.offset))
+        z = self.slope * np.asarray(scores, float) + self.offset
+        return np.asarray(self.ceiling * expit(z))
 
     def score(self, probability: float) -> float:
-        """Score of a probability, the inverse of `probability`; minus infinity for 0."""
-        return float((logit(probability) - self.offset) / self.slope)
+        """Score of a probability, the inverse of `probability`.
+
+        Minus infinity for 0, infinity from the ceiling on, which no score reaches.
+        """
+        share = min(1.0, probability / self.ceiling)
+        return float((logit(share) - self.offset) / self.slope)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -214,14 +214,21 @@ def _calibration_of(card: dict[str, Any], folder: Path) -> Calibration:
     """Calibration and threshold of a card, checked; sizes must agree with each other."""
     try:
         calibration = Calibration(**card["calibration"])
-        numbers = [float(calibration.slope), float(calibration.offset), float(card["threshold"])]
+        numbers = [
+            float(calibration.slope),
+            float(calibration.offset),
+            float(card["threshold"]),
+            float(calibration.ceiling),
+        ]
         sizes = [float(card["diameter"]), float(card["preprocessing"]["diameter"])]
     except (TypeError, ValueError, KeyError) as error:
         raise ApbcError(
             f"{folder / CARD_FILE} holds values of another kind than it should ({error}); copy the "
             "model again"
         ) from error
-    if not all(map(math.isfinite, numbers)) or numbers[0] <= 0 or not 0 <= numbers[2] <= 1:
+    slope, _, threshold, ceiling = numbers
+    possible = slope > 0 and 0 <= threshold <= 1 and 0 < ceiling <= 1
+    if not all(map(math.isfinite, numbers)) or not possible:
         raise ApbcError(f"the calibration in {folder / CARD_FILE} is impossible; train again")
     if sizes[0] != sizes[1] or card.get("phase_flipped") != card["preprocessing"]["phase_flipped"]:
         raise ApbcError(f"{folder / CARD_FILE} contradicts itself; copy the model again")

@@ -7,7 +7,7 @@ import logging
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
-from scipy.special import log_expit
+from scipy.special import expit, log_expit
 
 from apbc.models.calibration import Calibration
 
@@ -18,21 +18,58 @@ BoolArray = npt.NDArray[np.bool_]
 
 FEWEST_CANDIDATES = 100  # and as many decoys, for a fit with them
 SLOPE_SPREAD = 1.0  # standard deviation of the log slope's prior
+CEILING = 0.95  # share of particles among candidates that look like particles in every way
+
+
+def noise_share(scores: FloatArray, decoys: FloatArray) -> float:
+    """Return the number of false candidates for each decoy, at most 1.
+
+    Candidates are counted against decoys where the middle half of the decoys lies, as
+    hardly any particle scores so low (Storey 2002, doi:10.1111/1467-9868.00346, counts
+    true null hypotheses so). The particles that do make the share too high, and the
+    calibration careful. Lower still, candidates between particles score worse than
+    any noise does.
+
+    Parameters
+    ----------
+    scores : ndarray, shape (n,)
+        Of the candidates.
+    decoys : ndarray, shape (m,)
+        m above zero.
+
+    Returns
+    -------
+    float
+    """
+    low, high = np.quantile(decoys, (0.25, 0.75))
+    among = ((scores >= low) & (scores <= high)).sum()
+    return float(min(1.0, among / ((decoys >= low) & (decoys <= high)).sum()))
 
 
 def from_decoys(scores: FloatArray, decoys: FloatArray) -> Calibration | None:
     """Calibrate with the candidates of held-out micrographs and of their negatives.
 
-    Most particles of a micrograph carry no label, so labels cannot tell how many
-    of the candidates are false. A micrograph with its sign turned can: it has the
-    same noise and no dark particle, so its candidates, the decoys, are all false.
-    Per score s there are ``k`` times as many false candidates as decoys (k is below
-    one, because particles take up room), and a candidate is a particle with
-    probability ``p(s) = expit(a s + b)``; so of candidates and decoys together the
-    share ``q / (1 + q)``, ``q = k (1 + exp(a s + b))``, are candidates. k, a and b
-    are found together by maximum likelihood, which makes the share of particles an
-    estimate and not an assumption. The idea is that of target and decoy searches
-    in proteomics (Elias and Gygi 2007, doi:10.1038/nmeth1019).
+    Most particles of a micrograph carry no label, and those that do are the clear
+    ones, so labels cannot tell how many of the candidates are false. A micrograph
+    with its sign turned can: it has the same noise and no dark particle, so its
+    candidates, the decoys, are all false (the idea of target and decoy searches in
+    proteomics, Elias and Gygi 2007, doi:10.1038/nmeth1019). Particles take up room,
+    so there are k = `noise_share` false candidates for each decoy. A candidate of
+    score s is no noise with the probability ``p(s) = expit(a s + b)``, whose squared
+    error over the candidates needs no labels: with y = 1 for what is no noise,
+
+    ``sum_candidates (p - y)^2 = sum_candidates (1 - p)^2 + k sum_decoys (2 p - 1)``
+
+    in expectation (the unbiased risk of du Plessis et al. 2015, PMLR 37:1386, with
+    negatives in the place of positives). a and b minimise it; below the decoys'
+    median every candidate counts as false. The squared error, unlike the likelihood,
+    has no eye for the far tail, where decoys vanish faster than any logistic
+    curve allows; that made the curve too steep.
+
+    What decoys cannot tell is how many of the candidates that look like particles
+    in every way are none: contamination, and what an expert would refuse. Labels do
+    not tell it either, as the bad ones score far lower. So it is stated and not
+    estimated: probabilities end at CEILING.
 
     Parameters
     ----------
@@ -48,26 +85,58 @@ def from_decoys(scores: FloatArray, decoys: FloatArray) -> Calibration | None:
     """
     if min(len(scores), len(decoys)) < FEWEST_CANDIDATES:
         return None
-    together = np.concatenate([scores, decoys])
-    is_candidate = np.arange(len(together)) < len(scores)
+    k, middle = noise_share(scores, decoys), np.median(decoys)
+    false, unknown, noise = (
+        scores[scores <= middle],
+        scores[scores > middle],
+        decoys[decoys > middle],
+    )
 
-    def loss(unknown: FloatArray) -> float:
-        log_k, log_slope, offset = unknown
-        log_odds = log_k + np.logaddexp(0, np.exp(log_slope) * together + offset)
-        likelihood = np.where(is_candidate, log_expit(log_odds), log_expit(-log_odds)).sum()
-        return float(-likelihood + 0.5 * (log_slope / SLOPE_SPREAD) ** 2)
+    def loss(parameters: FloatArray) -> float:
+        slope, offset = np.exp(parameters[0]), parameters[1]
+        risk = (
+            (expit(slope * false + offset) ** 2).sum()
+            + (expit(-slope * unknown - offset) ** 2).sum()
+            + k * (2 * expit(slope * noise + offset) - 1).sum()
+        )
+        return float(risk + 0.5 * (parameters[0] / SLOPE_SPREAD) ** 2)
 
-    starts = [(-1.0, 0.0, offset) for offset in (-3.0, 0.0, 3.0)]
+    starts = [(0.0, offset) for offset in (-3.0, 0.0, 3.0)]
     fits = [
         minimize(loss, start, method="Nelder-Mead", options={"maxiter": 4000}) for start in starts
     ]
-    _, log_slope, offset = min(fits, key=lambda fit: fit.fun).x
+    log_slope, offset = min(fits, key=lambda fit: fit.fun).x
     return Calibration(
         slope=float(np.exp(log_slope)),
         offset=float(offset),
         method="candidates and decoys",
-        examples=len(together),
+        examples=len(scores) + len(decoys),
+        ceiling=CEILING,
     )
+
+
+def precision_by_decoys(scores: FloatArray, decoys: FloatArray, lowest: float) -> float | None:
+    """Precision of the candidates from a score on, counted with decoys.
+
+    It takes no shape of the calibration for granted, but its ceiling.
+
+    Parameters
+    ----------
+    scores : ndarray, shape (n,)
+        Of the candidates.
+    decoys : ndarray, shape (m,)
+    lowest : float
+
+    Returns
+    -------
+    float or None
+        None where no candidate is kept, or there are no decoys to count with.
+    """
+    kept = int((scores >= lowest).sum())
+    if not kept or len(decoys) < FEWEST_CANDIDATES:
+        return None
+    false = noise_share(scores, decoys) * (decoys >= lowest).sum()
+    return float(CEILING * max(0.0, 1 - false / kept))
 
 
 def from_crops(scores: FloatArray, good: BoolArray) -> Calibration:

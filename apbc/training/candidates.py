@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,11 +13,16 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from apbc.dataset.labels import BAD, GOOD, UNLABELLED
-from apbc.dataset.split import TEST, TRAIN, VALIDATION
+from apbc.dataset.split import NAMES, TEST, TRAIN, VALIDATION
 from apbc.dataset.store import Dataset
-from apbc.evaluation.expected import best_expected_threshold
+from apbc.evaluation.expected import (
+    best_expected_threshold,
+    expected_precision,
+    threshold_for_precision,
+)
 from apbc.models.architecture import Architecture
 from apbc.models.calibration import Calibration
+from apbc.picking.export import promised_threshold
 from apbc.picking.peaks import find_peaks
 from apbc.picking.score_map import middle_scores, score_map
 from apbc.training import calibrate
@@ -29,6 +35,12 @@ LABEL_RADIUS = 0.25  # a candidate within this many diameters of a label has it
 LOWEST_SCORE = -8.0  # logit of the lowest candidate that calibration sees
 SCORE_BATCH = 256
 DEFAULT_THRESHOLD = 0.5  # where no candidates tell a better one
+PROMISES = (0.8, 0.9)  # precisions whose promises are looked at on held-out micrographs
+CAVEAT = (
+    "counted without the truth: decoys tell noise alone, so that at most the ceiling's share of "
+    "the picks counts as particles, whatever they look like; labels lie on the clear particles, so "
+    "that the share of good ones flatters"
+)
 
 
 @dataclass
@@ -38,8 +50,8 @@ class Candidates:
     Attributes
     ----------
     scores : ndarray, shape (n,)
-    good : ndarray of bool, shape (n,)
-        Whether a good label lies at the candidate.
+    good, bad : ndarray of bool, shape (n,)
+        Whether a good label lies at the candidate, or a bad one.
     decoys : ndarray, shape (m,)
         Scores of the candidates of the same micrographs with turned sign.
     labels : int
@@ -49,6 +61,7 @@ class Candidates:
 
     scores: FloatArray
     good: npt.NDArray[np.bool_]
+    bad: npt.NDArray[np.bool_]
     decoys: FloatArray
     labels: int
     micrographs: int = 1
@@ -59,6 +72,7 @@ class Candidates:
         return cls(
             np.concatenate([c.scores for c in parts]),
             np.concatenate([c.good for c in parts]),
+            np.concatenate([c.bad for c in parts]),
             np.concatenate([c.decoys for c in parts]),
             sum(c.labels for c in parts),
             sum(c.micrographs for c in parts),
@@ -81,6 +95,38 @@ class Candidates:
             "label_recall": float((kept & self.good).sum() / max(1, self.labels)),
             "expected_precision": float(probabilities[kept].mean()) if kept.any() else 0.0,
         }
+
+    def kept_promise(self, calibration: Calibration, threshold: float | None) -> dict[str, Any]:
+        """Compare what a threshold promises with what these micrographs tell otherwise.
+
+        Parameters
+        ----------
+        calibration : Calibration
+        threshold : float or None
+
+        Returns
+        -------
+        dict
+            ``threshold``; ``promised`` (mean score of the picks); ``by_decoys`` (precision
+            counted with decoys); ``labelled_good`` and ``labelled_bad`` (picks that lie at
+            a label), ``of_labelled`` (share of good ones among these). None where nothing
+            tells it; of a threshold that there is not, nothing does.
+        """
+        keys = "threshold promised by_decoys labelled_good labelled_bad of_labelled"
+        if threshold is None:
+            return dict.fromkeys(keys.split())
+        lowest = calibration.score(threshold)
+        kept = self.scores >= lowest
+        good, bad = int((kept & self.good).sum()), int((kept & self.bad & ~self.good).sum())
+        values = (
+            threshold,
+            float(calibration.probability(self.scores[kept]).mean()) if kept.any() else None,
+            calibrate.precision_by_decoys(self.scores, self.decoys, lowest),
+            good,
+            bad,
+            good / (good + bad) if good + bad else None,
+        )
+        return dict(zip(keys.split(), values, strict=True))
 
 
 def crop_scores(
@@ -155,12 +201,84 @@ def from_candidates(candidates: list[Candidates], which: str) -> Calibration | N
     return found and replace(found, method=f"candidates and decoys of the {which} micrographs")
 
 
-def default_threshold(candidates: Sequence[Candidates], calibration: Calibration) -> float:
-    """Score from which candidates are exported by default."""
+def default_threshold(
+    candidates: Sequence[Candidates], calibration: Calibration, precision: float | None = None
+) -> float:
+    """Score from which candidates are exported by default.
+
+    Parameters
+    ----------
+    candidates : sequence of Candidates
+    calibration : Calibration
+    precision : float, optional
+        Share of particles that is to be promised; default, and where none can promise
+        it: the threshold with the best F1 to be expected.
+
+    Returns
+    -------
+    float
+    """
     scores = np.concatenate([np.empty(0), *(c.scores for c in candidates)])
-    if not len(scores):
-        return DEFAULT_THRESHOLD
-    return best_expected_threshold(calibration.probability(scores))
+    probabilities = calibration.probability(scores)
+    best = best_expected_threshold(probabilities) if len(scores) else DEFAULT_THRESHOLD
+    if precision is None:
+        return best
+    return promised_threshold(probabilities, precision, best).threshold
+
+
+def promise(
+    everywhere: Sequence[Candidates],
+    calibration: Calibration,
+    threshold: float,
+    held_out: Mapping[int, Candidates],
+    held_out_calibration: Calibration,
+    asked: float | None = None,
+) -> dict[str, Any] | None:
+    """Tell what the default threshold promises, and how promises were kept on held-out data.
+
+    Parameters
+    ----------
+    everywhere : sequence of Candidates
+        Of the delivered network, with its `calibration` and `threshold`.
+    calibration : Calibration
+    threshold : float
+    held_out : mapping of int to Candidates
+        By split, of the network that saw the training split alone, with its calibration.
+    held_out_calibration : Calibration
+    asked : float, optional
+        Precision that the user asked for.
+
+    Returns
+    -------
+    dict or None
+        ``precision`` that the threshold promises, and ``asked``; ``prior``, the share of
+        particles among all candidates, as estimated; ``ceiling`` of the calibration; ``part``
+        of the held-out micrographs (test where there are some) and ``held_out_precision``:
+        `Candidates.kept_promise` for the threshold of the best F1 and for those that promise
+        0.8, 0.9 and what was asked for; ``caveat``. None where no micrographs are kept.
+    """
+    if not held_out:
+        return None
+    probabilities = calibration.probability(Candidates.joined(everywhere).scores)
+    part = max(held_out)
+    found = held_out[part]
+    own = held_out_calibration.probability(found.scores)
+    thresholds: dict[str, float | None] = {
+        "best F1": default_threshold([found], held_out_calibration)
+    }
+    for precision in sorted({*PROMISES, *([] if asked is None else [asked])}):
+        thresholds[f"{precision:g}"] = threshold_for_precision(own, precision)
+    return {
+        "precision": expected_precision(probabilities, threshold),
+        "asked": asked,
+        "prior": float(probabilities.mean()) if len(probabilities) else None,
+        "ceiling": calibration.ceiling,
+        "part": NAMES[part],
+        "held_out_precision": {
+            name: found.kept_promise(held_out_calibration, t) for name, t in thresholds.items()
+        },
+        "caveat": CAVEAT,
+    }
 
 
 def find_candidates(
@@ -180,9 +298,10 @@ def find_candidates(
         xy, scores = _candidates(network, arch, pixels, diameter)
         _, decoys = _candidates(network, arch, -pixels, diameter)
         owner = dataset.micrograph_names.index(name)
-        labels = dataset.working[(dataset.micrograph == owner) & (dataset.kind == GOOD)]
-        good = _nearest_only(xy, labels.astype(float), LABEL_RADIUS * diameter)
-        parts.setdefault(part, []).append(Candidates(scores, good, decoys, len(labels)))
+        here = dataset.micrograph == owner
+        labels = [dataset.working[here & (dataset.kind == kind)] for kind in (GOOD, BAD)]
+        good, bad = (_nearest_only(xy, at.astype(float), LABEL_RADIUS * diameter) for at in labels)
+        parts.setdefault(part, []).append(Candidates(scores, good, bad, decoys, len(labels[0])))
     return {part: Candidates.joined(found) for part, found in parts.items()}
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 from sklearn import metrics as sk
 
+from apbc.evaluation.expected import calibration_error
+
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
-
-BINS = 10
 
 
 def figures(
@@ -48,24 +48,6 @@ def figures(
         "auc": float(sk.roc_auc_score(good, probabilities)) if both else None,
         "calibration_error": calibration_error(probabilities, good) if n else None,
     }
-
-
-def reliability(
-    probabilities: FloatArray, good: npt.NDArray[np.floating] | BoolArray
-) -> tuple[FloatArray, FloatArray, npt.NDArray[np.int64]]:
-    """Mean probability, observed share and count in ten equal bins; empty bins are left out."""
-    bins = np.minimum((probabilities * BINS).astype(int), BINS - 1)
-    counts = np.bincount(bins, minlength=BINS)
-    filled = counts > 0
-    mean = np.bincount(bins, probabilities, BINS)[filled] / counts[filled]
-    share = np.bincount(bins, np.asarray(good, float), BINS)[filled] / counts[filled]
-    return mean, share, counts[filled]
-
-
-def calibration_error(probabilities: FloatArray, good: BoolArray) -> float:
-    """Take the expected calibration error: the mean gap of `reliability`, by counts."""
-    mean, share, counts = reliability(probabilities, good)
-    return float((np.abs(mean - share) * counts).sum() / counts.sum())
 
 
 def precision_recall(probabilities: FloatArray, good: BoolArray) -> tuple[FloatArray, FloatArray]:

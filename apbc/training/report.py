@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from apbc.dataset.labels import GOOD_ALONE
 from apbc.display import training as display
 from apbc.display.tables import STYLE
+from apbc.evaluation.expected import reliability
 from apbc.io.files import atomic_path, write_json, write_text
 from apbc.models.calibration import Calibration
 from apbc.training import metrics
@@ -119,7 +120,7 @@ def summary(data: ReportData) -> dict[str, Any]:
         ``part`` (the split that was scored), ``threshold``, ``fits``, ``precision_recall``
         (None where the labels are of one kind), ``reliability`` and ``histogram``.
     """
-    mean, share, counts = metrics.reliability(data.probabilities, data.good)
+    mean, share, counts = reliability(data.probabilities, data.good)
     return {
         "format": FORMAT,
         "part": data.part,
@@ -218,6 +219,34 @@ def draw(card: dict[str, Any], report: dict[str, Any], sheet: Sheet) -> Figure:
     return figure
 
 
+def _promise(promise: dict[str, Any] | None) -> list[str]:
+    """Sentences on what the scores promise; see `apbc.training.candidates.promise`."""
+    if promise is None:
+        return []
+    text = display.figure_text
+    rows = [
+        f"the threshold promises a precision of {text(promise['precision'])}; an estimated "
+        f"{text(promise['prior'])} of all candidates are particles, and no score promises more "
+        f"than {text(promise['ceiling'])}"
+    ]
+    for name, kept in promise["held_out_precision"].items():
+        wanted = "best F1" if name == "best F1" else f"precision {name}"
+        if kept["threshold"] is None:
+            rows.append(f"{promise['part']} micrographs, {wanted}: no threshold promises it")
+            continue
+        row = (
+            f"{promise['part']} micrographs, {wanted} (threshold {text(kept['threshold'])}): "
+            f"promised {text(kept['promised'])}, counted with decoys {text(kept['by_decoys'])}"
+        )
+        if kept["of_labelled"] is not None:
+            row += (
+                f", good among the {kept['labelled_good'] + kept['labelled_bad']} picks with a "
+                f"label {text(kept['of_labelled'])}"
+            )
+        rows.append(row)
+    return [*rows, f"these precisions are {promise['caveat']}"]
+
+
 def page(data: ReportData, picture: bytes) -> str:
     """Write the report as one HTML page with the picture inside."""
     card = data.card
@@ -242,6 +271,7 @@ def page(data: ReportData, picture: bytes) -> str:
         "phases flipped" if card["phase_flipped"] else "phases not flipped",
         *([GOOD_ALONE] if not any(row["bad"] for row in card["labels"].values()) else []),
         f"scores calibrated on: {card['calibration']['method']}",
+        *_promise(card.get("promise")),
         "delivered weights were fitted again on all labels; the figures are those of the networks "
         "that saw the training split alone"
         if card["refitted"]

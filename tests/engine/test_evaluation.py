@@ -68,6 +68,7 @@ def test_figures_by_hand():
     assert figures.average_precision == pytest.approx((1 + 2 / 3 + 3 / 4) / 6)
     assert figures.best_f1 == pytest.approx(2 * 3 / (4 + 6))
     assert figures.best_threshold == 0.6
+    assert figures.calibration_error == pytest.approx((0.1 + 0.8 + 0.3 + 0.4 + 0.5) / 5)
     assert figures.localisation_error(2.0) == pytest.approx(2 * (5 + 2 + 0) / 3)
     above = score_picks(picks, truth, radius=6, threshold=0.7, only=["a", "b"])
     assert [(m.picks, m.hits) for m in above.per_micrograph] == [(2, 1), (1, 1)]
@@ -90,6 +91,13 @@ def test_without_scores_there_is_no_curve():
     assert figures.f1 == 1
     told = figures.as_dict(1.0)
     assert told["average_precision"] is told["best_f1"] is told["best_threshold"] is None
+    assert told["calibration_error"] is None
+
+
+def test_scores_that_are_no_probabilities_have_no_calibration_error():
+    figures = score_picks({"a": [[1, 1, 7.5], [9, 9, -2.0]]}, {"a": [[1, 1, NAN]]}, 3)
+    assert figures.best_f1 == 1
+    assert figures.calibration_error is None
 
 
 def test_nothing_found_and_nothing_known():

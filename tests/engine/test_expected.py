@@ -32,3 +32,13 @@ def test_threshold_for_precision_keeps_as_many_as_it_may():
     assert expected.threshold_for_precision(scores, 0.0) == 0.1
     assert expected.threshold_for_precision(scores, 0.95) is None
     assert expected.threshold_for_precision(np.array([]), 0.5) is None
+
+
+def test_reliability_and_calibration_error_by_hand():
+    scores = np.array([0.05, 0.85, 0.89, 1.0])
+    right = np.array([False, True, False, True])
+    mean, share, counts = expected.reliability(scores, right)
+    np.testing.assert_allclose(mean, [0.05, 0.87, 1.0])
+    np.testing.assert_allclose(share, [0, 0.5, 1])
+    assert counts.tolist() == [1, 2, 1]
+    assert expected.calibration_error(scores, right) == pytest.approx((0.05 + 2 * 0.37 + 0) / 4)

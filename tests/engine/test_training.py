@@ -13,10 +13,9 @@ from apbc.dataset.store import Dataset
 from apbc.dataset.views import quotas
 from apbc.errors import ApbcError
 from apbc.models.architecture import ARCHITECTURES, architecture
-from apbc.models.calibration import Calibration
 from apbc.models.folder import join, load_model, members_of
 from apbc.system.devices import Device
-from apbc.training import calibrate, metrics
+from apbc.training import metrics
 from apbc.training.augment import Augment, placements
 from apbc.training.fit import Checkpoint
 from apbc.training.losses import LOSSES
@@ -321,40 +320,6 @@ def test_a_card_that_lacks_something_is_refused(copied, key):
 def test_a_folder_without_a_card_is_no_model(tmp_path):
     with pytest.raises(ApbcError, match="no apbc model"):
         load_model(tmp_path)
-
-
-def test_decoys_recover_a_calibration():
-    """Scores drawn with known probabilities, decoys of another density."""
-    rng = np.random.default_rng(0)
-    false = rng.normal(-3, 2.0, 6000)
-    particles = rng.normal(3, 1.5, 1500)
-    decoys = rng.normal(-3, 2.0, 15000)
-    scores = np.concatenate([false, particles])
-    found = calibrate.from_decoys(scores, decoys)
-    assert found is not None
-    truth = np.repeat([False, True], [6000, 1500])
-    mean, share, counts = metrics.reliability(found.probability(scores), truth)
-    assert (np.abs(mean - share) * counts).sum() / counts.sum() < 0.03
-    assert abs(found.probability(scores).sum() / 1500 - 1) < 0.1
-
-
-def test_calibration_needs_enough_candidates():
-    assert calibrate.from_decoys(np.zeros(20), np.zeros(5000)) is None
-
-
-def test_platt_calibration_of_crops():
-    rng = np.random.default_rng(1)
-    scores = rng.normal(0, 3, 4000)
-    good = rng.uniform(size=4000) < 1 / (1 + np.exp(-(1.5 * scores - 1)))
-    found = calibrate.from_crops(scores, good)
-    assert found.slope == pytest.approx(1.5, abs=0.15)
-    assert found.offset == pytest.approx(-1, abs=0.2)
-
-
-def test_calibration_and_its_inverse():
-    calibration = Calibration(slope=2.0, offset=-1.0)
-    assert calibration.score(float(calibration.probability(np.array(0.7)))) == pytest.approx(0.7)
-    assert calibration.score(0.0) == -np.inf
 
 
 def test_figures_by_hand():
