@@ -110,7 +110,7 @@ def particle_stars(folder, demo_data, old=False, box=72):
             text = "data_\n\nloop_\n" + "".join(f"_rln{c} #{i}\n" for i, c in enumerate(columns, 1))
             text += "".join(f"{row} 3.5 10000\n" for row in rows)
         else:
-            columns += ["OpticsGroup"]
+            columns += ["OpticsGroup", "ClassNumber"]
             optics = {
                 "OpticsGroup": 1,
                 "OpticsGroupName": "opticsGroup1",
@@ -126,7 +126,7 @@ def particle_stars(folder, demo_data, old=False, box=72):
             text += " ".join(map(str, optics.values())) + "\n\n\n"
             text += "# version 30001\n\ndata_particles\n\nloop_\n"
             text += "".join(f"_rln{c} #{i}\n" for i, c in enumerate(columns, 1))
-            text += "".join(f"{row} 1\n" for row in rows)
+            text += "".join(f"{row} 1 {5 if kind == 'good' else 6}\n" for row in rows)
         (folder / f"{kind}.star").write_text(text)
     return folder / "good.star", folder / "bad.star"
 
@@ -162,6 +162,10 @@ def test_data_set_of_stacks_looks_like_that_of_micrographs(
         # so that they may differ by a pixel
         assert np.abs(max(likeness, key=likeness.get)).max() <= 1
         assert likeness[0, 0] > 0.7
+        views = (-1, -1) if old else (5, 6)
+        assert [set(stacks.view[stacks.kind == kind]) for kind in (GOOD, BAD)] == [
+            {view} for view in views
+        ]
 
 
 def test_particle_stars_with_micrographs_are_cut_from_them(
