@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -115,12 +116,13 @@ class Candidates:
         keys = "threshold promised by_decoys labelled_good labelled_bad of_labelled"
         if threshold is None:
             return dict.fromkeys(keys.split())
-        lowest = calibration.score(threshold)
-        kept = self.scores >= lowest
+        probabilities = calibration.probability(self.scores)
+        kept = probabilities >= threshold
+        lowest = float(self.scores[kept].min()) if kept.any() else math.inf
         good, bad = int((kept & self.good).sum()), int((kept & self.bad & ~self.good).sum())
         values = (
             threshold,
-            float(calibration.probability(self.scores[kept]).mean()) if kept.any() else None,
+            expected_precision(probabilities, threshold),
             calibrate.precision_by_decoys(self.scores, self.decoys, lowest),
             good,
             bad,
