@@ -158,7 +158,7 @@ def _accuracy(figures: Mapping[str, Any]) -> list[str]:
                 _gigabytes(row["picking"] and row["picking"]["peak_gb"]),
             )
         )
-    lines += ["", "Costs of picking are those of one run over all of them, start included, divided."]
+    lines += ["", "Costs of picking are those of one run over all of them, start included."]
     names = ", ".join(figures["published_micrographs"])
     lines += [
         "",
