@@ -60,13 +60,13 @@ FloatArray = npt.NDArray[np.float64]
 
 SCALED = 8.0  # Å per pixel of the images that are classified, about
 FINEST = 30.0  # Å; what Relion aligns by
-# These micrographs were denoised: beyond 60 Å their noise is a thousandth of what it is at 100 Å.
+# These micrographs were denoised: at 30 Å their noise has 1/500 of its power at 94 Å.
 # Relion weighs each frequency by the inverse of its noise, aligns by what denoising left there, and
 # averages are round blobs. White noise, of this share of the background's deviation, mends it.
 NOISE = 0.5
 CLASSES, ITERATIONS = 12, 10
 QUICK = (6, 3, 8)  # classes, iterations, and every how many-th particle
-# Above what any round blob reaches (0.914, a disc of 100 Å across with a soft edge): blobs of noise
+# Above what any round blob reaches (0.914, a disc of 70 Å across with a soft edge): blobs of noise
 # look alike.
 GOOD = 0.915
 SMALLEST = 10
