@@ -15,6 +15,7 @@ from apbc.evaluation.label_ranks import (
     ranks_of,
     shares,
 )
+from apbc.models.architecture import architecture
 from apbc.training.search_plan import (
     DEFAULTS,
     Summary,
@@ -175,12 +176,14 @@ class Options:
 
 
 def test_changes_multiply_what_the_architecture_or_the_user_says():
+    dense, published = (architecture(name) for name in ("dense", "autopick-bc"))
     options = changed(Options(), BOTH, seed=1)
-    assert (options.learning_rate, options.epochs, options.seed) == (0.004, 36, 4)
+    assert (options.learning_rate, options.epochs) == (2 * dense.learning_rate, 2 * dense.epochs)
+    assert options.seed == 4
     given = changed(Options(learning_rate=0.1, epochs=3), BOTH, seed=0)
     assert (given.learning_rate, given.epochs, given.seed) == (0.2, 6, 3)
     other = changed(Options(), (*FASTER, ("architecture", "autopick-bc")), seed=0)
-    assert other.learning_rate == pytest.approx(0.0001) and other.epochs is None
+    assert other.learning_rate == 2 * published.learning_rate and other.epochs is None
 
 
 def test_what_is_given_is_not_searched():
