@@ -19,6 +19,7 @@ from matplotlib.transforms import Bbox
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.table import Table
 
 INK, PALE, GRID = "#1b1f24", "#5c6670", "#e3e7ea"
 BLUE, ORANGE, TEAL = "#0072b2", "#d55e00", "#009e73"
@@ -29,6 +30,7 @@ REFIT_PREFIX = "all_"
 FEWEST_LABELS = 10  # of a bin of the reliability curve
 MARKED_EPOCHS = 20
 SENTENCE_WIDTH = 46
+MOST_ROWS, ROW_HEIGHT = 12, 0.075
 GAP = 0.08  # between crops, of their side
 TABLE_ROWS = (
     ("samples", "samples"),
@@ -97,7 +99,6 @@ def draw_table(axes: Axes, metrics: Mapping[str, Mapping[str, Any]]) -> None:
     metrics : dict
         As ``card.json`` has them: figures by the name of the split.
     """
-    axes.set_axis_off()
     parts = list(metrics)
     cells = [[figure_text(metrics[p].get(key)) for p in parts] for _, key in TABLE_ROWS]
     table = axes.table(
@@ -106,13 +107,44 @@ def draw_table(axes: Axes, metrics: Mapping[str, Mapping[str, Any]]) -> None:
         colLabels=parts,
         bbox=Bbox.from_bounds(0, 0, 1, 0.97),
     )
+    _style_table(table)
+    axes.set_axis_off()
+    _title(axes, "Labels, called good from score 0.5")
+
+
+def draw_rows(axes: Axes, heads: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
+    """Draw a small table under its heads, with a title.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+    heads : sequence of str
+    rows : sequence of sequence of str
+        At most `MOST_ROWS` are drawn; a last line tells how many more there are.
+    title : str
+    """
+    shown = [list(row) for row in rows[:MOST_ROWS]]
+    if len(rows) > MOST_ROWS:
+        shown.append([f"{len(rows) - MOST_ROWS} more", *[""] * (len(heads) - 1)])
+    height = min(0.97, ROW_HEIGHT * (len(shown) + 1))
+    table = axes.table(
+        cellText=shown,
+        colLabels=list(heads),
+        bbox=Bbox.from_bounds(0, 0.97 - height, 1, height),
+    )
+    _style_table(table)
+    axes.set_axis_off()
+    _title(axes, title)
+
+
+def _style_table(table: Table) -> None:
+    """Give a table the look of all figures here."""
     table.auto_set_font_size(False)
     table.set_fontsize(9.5)
     for (row, column), cell in table.get_celld().items():
         cell.set_edgecolor(GRID)
         cell.set_text_props(color=INK, weight="bold" if row == 0 else "normal")
         cell.get_text().set_horizontalalignment("left" if column < 0 else "right")
-    _title(axes, "Labels, called good from score 0.5")
 
 
 def draw_precision_recall(axes: Axes, report: Mapping[str, Any]) -> None:
