@@ -6,6 +6,8 @@ URL = "https://github.com/joelmeyerson/autopick-bc"
 
 # The attribute that carries a score on coordinates and particles.
 SCORE = "_apbcScore"
+# On coordinates: how much the networks of an ensemble disagree about it.
+DISAGREEMENT = "_apbcDisagreement"
 
 # What is known of particles of the simulator: column of the engine's files and attribute.
 TRUTH = {

@@ -18,7 +18,7 @@ from pwem.constants import ALIGN_2D, ALIGN_PROJ
 from pwem.objects import Coordinate
 from pyworkflow.object import Float
 
-from apbc_scipion.constants import SCORE, TRUTH
+from apbc_scipion.constants import DISAGREEMENT, SCORE, TRUTH
 
 IMAGE_EXTENSIONS = (
     ".mrc",
@@ -312,6 +312,26 @@ def read_picks(path):
             ) from error
 
 
+def read_disagreement(path):
+    """Read how much the networks of an ensemble disagree about the candidates of a micrograph.
+
+    Parameters
+    ----------
+    path : str
+        As of `read_picks`.
+
+    Returns
+    -------
+    list of float or None
+        In the order of the picks; None where one network has scored them.
+    """
+    with open(path, newline="") as handle:
+        reader = csv.DictReader(handle)
+        if "disagreement" not in (reader.fieldnames or ()):
+            return None
+        return [float(row["disagreement"]) for row in reader]
+
+
 def read_failed(path):
     """Micrographs that failed, with the reasons.
 
@@ -336,7 +356,7 @@ def nearest(value):
     return math.floor(value + 0.5)
 
 
-def append_picks(picks, mic, coordinates, threshold):
+def append_picks(picks, mic, coordinates, threshold, disagreement=None):
     """Append picks of one micrograph to a set.
 
     Parameters
@@ -349,6 +369,9 @@ def append_picks(picks, mic, coordinates, threshold):
     threshold : float or None
         Picks with a lower score are left out; None takes all. A score that is no number is
         not written.
+    disagreement : sequence of float, optional
+        Of every pick; each new coordinate carries it as ``_apbcDisagreement``. All coordinates
+        of a set need it, or none.
 
     Returns
     -------
@@ -358,13 +381,18 @@ def append_picks(picks, mic, coordinates, threshold):
     count = 0
     coordinate = Coordinate()
     setattr(coordinate, SCORE, Float())
-    for x, y, score in picks:
+    if disagreement is not None:
+        setattr(coordinate, DISAGREEMENT, Float())
+    for number, (x, y, score) in enumerate(picks):
         if threshold is not None and score < threshold:
             continue
         coordinate.setObjId(None)
         coordinate.setMicrograph(mic)
         coordinate.setPosition(nearest(x), nearest(y))
         getattr(coordinate, SCORE).set(None if math.isnan(score) else score)
+        if disagreement is not None:
+            doubt = disagreement[number]
+            getattr(coordinate, DISAGREEMENT).set(None if math.isnan(doubt) else doubt)
         coordinates.append(coordinate)
         count += 1
     return count

@@ -6,7 +6,8 @@ import os
 import pyworkflow.object as pwobj
 from pwem.objects import FSC, EMObject
 
-from apbc_scipion.constants import COMPARISON_RECORD, METRICS_REPORT
+from apbc.display.card import lost_told, promise_told, rounds_told, views_told
+from apbc_scipion.constants import COMPARISON_RECORD, METRICS_REPORT, MODEL_CARD
 
 
 class ApbcDataset(EMObject):
@@ -139,6 +140,25 @@ class ApbcModel(EMObject):
             "auc": self._testAuc.get(),
         }
         return {name: value for name, value in figures.items() if value is not None}
+
+    def getCard(self):
+        """Contents of the card; empty where the folder of the model has gone."""
+        path = os.path.join(self.getPath() or "", MODEL_CARD)
+        if not os.path.exists(path):
+            return {}
+        with open(path) as handle:
+            return json.load(handle)
+
+    def getTrainingLines(self):
+        """Tell of rounds of feedback, of views and of the threshold, where the card does."""
+        card = self.getCard()
+        told = [*rounds_told(card), *views_told(card), *promise_told(card)]
+        return [line[:1].upper() + line[1:] for line in told]
+
+    def getLossLines(self):
+        """Tell the 2D classes that the model loses, in a line of a summary; none if it does not."""
+        told = lost_told(self.getCard())
+        return ["*%s.*" % told] if told else []
 
     def fillFromCard(self, card):
         """Copy what a card says.

@@ -13,7 +13,7 @@ from pwem.objects import SetOfCoordinates, SetOfParticles
 from pyworkflow.protocol import getProtocolFromDb
 
 from apbc_scipion import convert
-from apbc_scipion.constants import SCORE
+from apbc_scipion.constants import DISAGREEMENT, SCORE
 
 # Columns in which pickers keep their score; ours first, the only one that is a probability.
 SCORE_COLUMNS = (SCORE, "_topazScore", "_rlnAutopickFigureOfMerit", "_xmipp_zScoreDeepLearning1")
@@ -116,6 +116,19 @@ class PickSource:
         """Give the picks of a micrograph, shape (n, 3)."""
         raise NotImplementedError
 
+    def getDisagreement(self, label):
+        """How far an ensemble differs about each pick, shape (n,), NaN where it is not known.
+
+        None for all micrographs where no ensemble has scored the picks.
+        """
+        return None
+
+    def getScores(self):
+        """Scores of all picks that have one, micrograph by micrograph."""
+        found = [self.getPicks(label)[:, 2] for label in self.getLabels()]
+        scores = np.concatenate([np.empty(0), *found])
+        return scores[np.isfinite(scores)]
+
     def getScoreMap(self, label):
         """Path of the score map of a micrograph, or None."""
         return None
@@ -172,6 +185,7 @@ class CandidateSource(PickSource):
         if not protocol.isActive():
             self._running = False
             return
+        self.threshold = protocol.getThreshold()
         there = getProtocolFromDb(
             protocol.getProject().path, protocol.getDbPath(), protocol.getObjId()
         )
@@ -191,6 +205,11 @@ class CandidateSource(PickSource):
         """Candidates of a micrograph."""
         picks = convert.read_picks(os.path.join(self._folder, label + ".csv"))
         return np.array(picks, float).reshape(-1, 3)
+
+    def getDisagreement(self, label):
+        """How far an ensemble differs about the candidates of a micrograph, or None."""
+        values = convert.read_disagreement(os.path.join(self._folder, label + ".csv"))
+        return None if values is None else np.array(values, float)
 
     def getScoreMap(self, label):
         """Path of the score map, if the run wrote it."""
@@ -239,6 +258,7 @@ class SetSource(PickSource):
         self.items = items
         self.scale = scale
         self.title = first.getObjLabel() or str(first)
+        self._ofEnsemble = False
         self._rows = self._read()
 
     def _read(self):
@@ -247,16 +267,20 @@ class SetSource(PickSource):
         prefix = "" if isinstance(self.items[0], SetOfCoordinates) else "_coordinate."
         names = [prefix + name for name in ("_micId", "_micName", "_x", "_y")]
         for items in self.items:
-            columns = read_columns(items, names + list(SCORE_COLUMNS))
+            columns = read_columns(items, [*names, *SCORE_COLUMNS, DISAGREEMENT])
             if not columns:
                 continue
             score = next((columns[name] for name in SCORE_COLUMNS if name in columns), None)
             self.calibrated = SCORE in columns
             count = len(columns[names[2]])
-            table = np.empty((count, 3))
+            table = np.full((count, 4), np.nan)
             table[:, 0] = np.array(columns[names[2]], float) * self.scale
             table[:, 1] = np.array(columns[names[3]], float) * self.scale
-            table[:, 2] = np.nan if score is None else np.array(score, float)
+            if score is not None:
+                table[:, 2] = np.array(score, float)
+            if DISAGREEMENT in columns:
+                self._ofEnsemble = True
+                table[:, 3] = np.array(columns[DISAGREEMENT], float)
             for where, found in self._group(columns, names, count).items():
                 rows.setdefault(where, []).append(table[found])
         rows = {label: np.concatenate(found) for label, found in rows.items()}
@@ -288,7 +312,13 @@ class SetSource(PickSource):
 
     def getPicks(self, label):
         """Give the picks of a micrograph."""
-        return self._rows.get(label, NO_PICKS)
+        return self._rows[label][:, :3] if label in self._rows else NO_PICKS
+
+    def getDisagreement(self, label):
+        """How far an ensemble differs about the picks of a micrograph, or None."""
+        if not self._ofEnsemble:
+            return None
+        return self._rows[label][:, 3] if label in self._rows else np.empty(0)
 
 
 class ReferenceSource(PickSource):

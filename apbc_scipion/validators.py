@@ -24,6 +24,11 @@ class Number(params.Conditional):
 
 GIVEN = Number(lambda value: True, "must be given.")
 POSITIVE = Number(lambda value: value > 0, "must be above 0.")
+NOT_BOTH = "Give a threshold or a precision that it is to promise, not both: -1 for the other."
+# Of what a threshold is to promise; -1 asks for nothing.
+PRECISION = Number(
+    lambda value: value == -1 or 0 < value < 1, "must lie between 0 and 1, or be -1."
+)
 
 
 def at_least(least):

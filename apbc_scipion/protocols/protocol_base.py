@@ -37,8 +37,9 @@ class ApbcProtBase:
             expertLevel=params.LEVEL_ADVANCED,
             label="GPU IDs",
             help="Ids of the GPUs, in PCI order (that of nvidia-smi), separated by blanks or "
-            "commas, for example 0 or 0,1. One process computes on one GPU. Picking uses several "
-            "when it has one Scipion thread more than GPUs: each batch of micrographs takes one.",
+            "commas, for example 0 or 0,1. One process computes on one GPU. Picking uses several: "
+            "with one Scipion thread each batch of micrographs is shared out among all of them; "
+            "with one thread more than GPUs each batch takes one.",
         )
 
     def _defineGpuWizard(self, form):

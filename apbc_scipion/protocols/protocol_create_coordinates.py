@@ -3,16 +3,19 @@
 import os
 import shutil
 
+import numpy as np
 from pwem.objects import SetOfCoordinates
 from pwem.protocols import EMProtocol
 from pyworkflow.object import Integer
 from pyworkflow.protocol import params
 from pyworkflow.protocol.constants import STEPS_SERIAL
 
+from apbc.evaluation.expected import threshold_for_precision
 from apbc_scipion import convert
 from apbc_scipion.pick_sources import SourceError, above, erased_mask, producer_of, source_of
 from apbc_scipion.protocols.protocol_base import ApbcProtBase, read_json_or_none, set_problem
 from apbc_scipion.protocols.protocol_screen import ApbcProtScreen
+from apbc_scipion.validators import NOT_BOTH, PRECISION
 
 EDITS, CREATED = "edits.json", "created.json"
 
@@ -29,8 +32,9 @@ class ApbcProtCreateCoordinates(EMProtocol, ApbcProtBase):
     together), or coordinates of any other picker. A run that still goes on gives what it has
     picked so far.
 
-    *Output.* _outputCoordinates_, with their scores in the column apbcScore, and _boxSize_ (px). A
-    pick made by hand has the score of the score map at its place, or none where there is no map.
+    *Output.* _outputCoordinates_, with their scores in the column apbcScore (and apbcDisagreement,
+    if an ensemble made them), and _boxSize_ (px). A pick made by hand has the score of the score
+    map at its place, or none where there is no map.
 
     *If the result is poor.* Open the viewer on the picks (_Analyze results_), move the threshold
     until what is marked is what you want, and press "Create coordinates" again. If no threshold
@@ -62,6 +66,17 @@ class ApbcProtCreateCoordinates(EMProtocol, ApbcProtBase):
             "means that something is as likely a particle as not; usual are 0.3 (more particles) "
             "to 0.8 (cleaner ones). Other pickers have scales of their own. -1 takes the threshold "
             "of the run that made the picks. The wizard shows the histogram of the scores.",
+        )
+        form.addParam(
+            "precision",
+            params.FloatParam,
+            default=-1.0,
+            validators=[PRECISION],
+            label="Precision that the threshold promises",
+            help="Instead of a threshold: the lowest one that promises this share of particles "
+            "among the picks, by the scores of all candidates. Between 0 and 1; 0.9 gives clean "
+            "picks, 0.7 more of them; -1: off. Only scores of apbc are probabilities and can "
+            "promise something.",
         )
         form.addParam(
             "wantedBoxSize",
@@ -106,21 +121,30 @@ class ApbcProtCreateCoordinates(EMProtocol, ApbcProtBase):
         box = self.wantedBoxSize.get() if self.wantedBoxSize.get() > 0 else source.boxSize
         coordinates.setBoxSize(box)
         for label in dict.fromkeys([*source.getLabels(), *edits["added"]]):
-            picks = self._select(source.getPicks(label), threshold, edits, label)
-            convert.append_picks(picks, source.micrographs[label], coordinates, None)
+            picks, disagreement = self._select(source, threshold, edits, label)
+            convert.append_picks(picks, source.micrographs[label], coordinates, None, disagreement)
         convert.write_json(self._getExtraPath(CREATED), {"threshold": threshold})
         self._defineOutputs(outputCoordinates=coordinates, boxSize=Integer(box))
         self._defineSourceRelation(self.inputPicks, coordinates)
 
-    def _select(self, picks, threshold, edits, label):
-        """Leave out picks below the threshold and erased ones, and add those made by hand."""
+    def _select(self, source, threshold, edits, label):
+        """Leave out picks below the threshold and erased ones, and add those made by hand.
+
+        Returns
+        -------
+        picks : list of tuple
+        disagreement : list of float or None
+        """
+        picks, disagreement = source.getPicks(label), source.getDisagreement(label)
         kept = ~erased_mask(picks, edits["erased"].get(label, ()))
         kept &= above(picks[:, 2], threshold)
         added = [
             (x, y, float("nan") if score is None else score)
             for x, y, score in edits["added"].get(label, ())
         ]
-        return [*map(tuple, picks[kept]), *added]
+        if disagreement is not None:
+            disagreement = [*disagreement[kept], *np.full(len(added), np.nan)]
+        return [*map(tuple, picks[kept]), *added], disagreement
 
     # -------------------------- information ------------------------------------
     def _validate(self):
@@ -141,6 +165,13 @@ class ApbcProtCreateCoordinates(EMProtocol, ApbcProtBase):
         threshold = self.threshold.get()
         if threshold != -1 and source.threshold is None:
             return ["These picks have no scores, so there is no threshold: leave it at -1."]
+        if self._wantsPromise():
+            if threshold != -1:
+                return [NOT_BOTH]
+            if not source.calibrated:
+                return [
+                    "These scores are not probabilities and promise no precision: leave it at -1."
+                ]
         if source.calibrated and not (threshold == -1 or 0 <= threshold <= 1):
             return ["The threshold must lie between 0 and 1, or be -1."]
         return []
@@ -158,7 +189,10 @@ class ApbcProtCreateCoordinates(EMProtocol, ApbcProtBase):
         lines = ["*%d* particles, box of %d px" % (coordinates.getSize(), coordinates.getBoxSize())]
         threshold = (read_json_or_none(self._getExtraPath(CREATED)) or {}).get("threshold")
         if threshold is not None:
-            lines.append("Threshold: %0.3f" % threshold)
+            promised = ", which promises a precision of %g" % self.precision.get()
+            lines.append(
+                "Threshold: %0.3f%s" % (threshold, promised if self._wantsPromise() else "")
+            )
         edits = self._readEdits()
         added, erased = (sum(map(len, edits[kind].values())) for kind in ("added", "erased"))
         if added or erased:
@@ -191,8 +225,22 @@ class ApbcProtCreateCoordinates(EMProtocol, ApbcProtBase):
 
     def _getThreshold(self, source):
         """Threshold in force; None for picks without scores."""
+        if self._wantsPromise():
+            wanted, scores = self.precision.get(), source.getScores()
+            threshold = threshold_for_precision(scores, wanted)
+            if threshold is None:
+                best = "the best score is %0.3f" % scores.max() if len(scores) else "there are none"
+                raise ValueError(
+                    "No threshold promises a precision of %g (%s): ask for less, or give a "
+                    "threshold." % (wanted, best)
+                )
+            return threshold
         wanted = self.threshold.get()
         return source.threshold if wanted == -1 else wanted
+
+    def _wantsPromise(self):
+        """Tell whether the threshold is to promise a precision."""
+        return self.precision.get() not in (None, -1)
 
     def _readEdits(self):
         path = self._getExtraPath(EDITS)

@@ -104,6 +104,8 @@ class ApbcProtImportModel(EMProtocol, ApbcProtBase):
             % (model.getArchitecture(), model.getDiameter(), model.getPixelSize()),
             "On the labels kept aside: "
             + (", ".join("%s *%0.3f*" % item for item in figures.items()) or "no figures"),
+            *model.getLossLines(),
+            *model.getTrainingLines(),
         ]
 
     def _methods(self):

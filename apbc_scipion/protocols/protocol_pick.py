@@ -17,7 +17,7 @@ from apbc_scipion.protocols.protocol_base import (
     read_json_or_none,
     set_problem,
 )
-from apbc_scipion.validators import within
+from apbc_scipion.validators import NOT_BOTH, POSITIVE, PRECISION, within
 
 PARALLEL_HELP = {
     "streamingWarning": "Picking follows micrographs, and CTFs if they are given, that are still "
@@ -25,12 +25,16 @@ PARALLEL_HELP = {
     "streamingSleepOnWait": "Seconds between looks for new micrographs, 0 to 60 or so; with 0 "
     "Scipion looks every few seconds.",
     "streamingBatchSize": "Micrographs that one process of the engine picks, 1 to some hundreds. "
-    "Every process needs some seconds to start. With several GPUs there must be more batches than "
-    "GPUs. 0: all that are there.",
-    "numberOfThreads": "Batches that are picked at the same time, plus one. 1 or 2: one batch "
-    "after the other. With several GPUs: one more than GPUs. On the CPU leave it at 1: one process "
-    "uses all cores.",
+    "Every process needs some seconds to start. Where each batch takes one GPU (see the threads) "
+    "there must be more batches than GPUs. 0: all that are there.",
+    "numberOfThreads": "Batches that are picked at the same time, plus one. 1: one batch after the "
+    "other, each shared out among all _GPU IDs_, a process a GPU; the simplest for several GPUs. "
+    "One more than GPUs: each batch takes one GPU; better where batches are small, as while "
+    "micrographs arrive. On the CPU leave it at 1: one process uses all cores.",
 }
+# The threshold that promises the precision asked for; the first batch writes it.
+PROMISE = "threshold.json"
+ROUNDING = 1e-3
 
 
 class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
@@ -44,10 +48,11 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
 
     *Output.* _outputCoordinates_: the candidates above the threshold, with their score in the
     column apbcScore. Scores are calibrated: of the candidates with a score near 0.7, about 70 %
-    are particles. _boxSize_ (1.5 diameters, in pixels): link it to the box size of an extraction
-    protocol. Files: all candidates in extra/candidates, so that another threshold later costs
-    nothing; picks at the threshold in extra/picks (star and box); score maps in extra/maps. The
-    viewer (_Analyze results_) shows picks, candidates and score maps.
+    are particles. If the model is an ensemble, the column apbcDisagreement tells how far its
+    networks differ about a pick. _boxSize_ (1.5 diameters, in pixels): link it to the box size of
+    an extraction protocol. Files: all candidates in extra/candidates, so that another threshold
+    later costs nothing; picks at the threshold in extra/picks (star and box); score maps in
+    extra/maps. The viewer (_Analyze results_) shows picks, candidates and score maps.
 
     *If the result is poor.* Open the viewer and move the threshold: up where false picks
     disturb, down where particles are missed; "Create coordinates" makes a set of it. If no
@@ -103,6 +108,17 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
             "shows the histogram of scores of earlier runs of the model, or of its report.",
         )
         form.addParam(
+            "precision",
+            params.FloatParam,
+            default=-1.0,
+            validators=[PRECISION],
+            label="Precision that the threshold promises",
+            help="Instead of a threshold: the lowest one that promises this share of particles "
+            "among the picks, by their scores; 0.9 gives clean picks, 0.7 more of them. Between 0 "
+            "and 1; -1: off. The first batch that is done fixes the threshold for the whole run, "
+            "also after _Continue_; a larger batch size makes it surer. The summary tells it.",
+        )
+        form.addParam(
             "wantedBoxSize",
             params.IntParam,
             default=-1,
@@ -121,6 +137,17 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
             label="Tolerated share of failed micrographs (0 to 1)",
             help="The run fails at its end if a larger share of the micrographs failed. 0: any "
             "failure makes it fail; 0.05 lets one in twenty pass.",
+        )
+        form.addParam(
+            "workers",
+            params.IntParam,
+            default=1,
+            validators=[POSITIVE],
+            expertLevel=params.LEVEL_ADVANCED,
+            label="Processes of the engine",
+            help="Processes among which the engine shares out each batch, with the cores and the "
+            "memory; for a CPU with many cores. 1 to 8 or so. On GPUs it uses one for each anyway; "
+            "with a larger number several share a GPU.",
         )
         self._defineGpuWizard(form)
         self._defineStreamingParams(form)
@@ -228,27 +255,68 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
             folder,
             "--pixel-size",
             self.getInputMicrographs().getSamplingRate(),
-            "--threshold",
-            self.getThreshold(),
             "--format",
             "star,box",
             "--max-failed",
             1,
             "--resume",
         ]
+        if self.workers.get() != 1:
+            arguments += ["--workers", self.workers.get()]
         if self.inputCTF.get() is not None:
             arguments += ["--ctf", star]
         try:
-            self._runEngine("pick", arguments, gpus=self.usesGpu())
+            self._exportBatch(arguments, folder)
         except engine.EngineError as error:
             reason = str(error)
             self.error("A batch of %d micrographs failed: %s" % (len(present), reason))
             for mic in present:
                 label = labels[mic.getObjId()]
-                if not os.path.exists(os.path.join(folder, "candidates", label + ".csv")):
+                # What was picked before a threshold was promised is picked up by Continue.
+                if self._wantsPromise() or not os.path.exists(
+                    os.path.join(folder, "candidates", label + ".csv")
+                ):
                     failed[label] = reason
         failed.update(convert.read_failed(told))
         return failed
+
+    def _exportBatch(self, arguments, folder):
+        """Run the engine on a batch, at the threshold of the run or one that is to be fixed."""
+        if not self._wantsPromise() or self._readPromise():
+            self._runEngine(
+                "pick", [*arguments, "--threshold", self.getThreshold()], gpus=self.usesGpu()
+            )
+            return
+        precision = self.precision.get()
+        self._runEngine("pick", [*arguments, "--precision", precision], gpus=self.usesGpu())
+        run = convert.read_json(os.path.join(folder, "run.json"))
+        if not any(count["candidates"] for count in run["counts"].values()):
+            return  # nothing was found to tell a threshold by
+        fixed = self._fixPromise(
+            {
+                "threshold": run["threshold"],
+                "precision": precision,
+                "expected": run["precision_expected"],
+            }
+        )
+        if fixed["threshold"] != run["threshold"]:
+            self.info("Another batch was faster: its threshold is taken for this one, too.")
+            self._runEngine(
+                "pick", [*arguments, "--threshold", fixed["threshold"]], gpus=self.usesGpu()
+            )
+
+    def _fixPromise(self, promise):
+        """Keep the threshold of the first batch.
+
+        Returns
+        -------
+        dict
+            What is kept: this promise, or that of a batch that was faster.
+        """
+        with self._lock:
+            if self._readPromise() is None:
+                convert.write_json(self._getExtraPath(PROMISE), promise)
+            return self._readPromise()
 
     def _writeCtfs(self, mics, path):
         """Write the CTFs of a batch.
@@ -316,12 +384,15 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
         """Append the picks of micrographs that are done."""
         labels = self._getLabels()
         for mic in micDoneList:
-            picks = convert.read_picks(self._getCandidates(labels[mic.getObjId()]))
-            convert.append_picks(picks, mic, outputCoords, self.getThreshold())
+            path = self._getCandidates(labels[mic.getObjId()])
+            picks, disagreement = convert.read_picks(path), convert.read_disagreement(path)
+            convert.append_picks(picks, mic, outputCoords, self.getThreshold(), disagreement)
 
     # -------------------------- information ------------------------------------
     def _validate(self):
         errors = []
+        if self._wantsPromise() and self._isGiven(self.threshold):
+            errors.append(NOT_BOTH)
         problem = set_problem("micrographs", self._ifClosed(self.getInputMicrographs()))
         if problem:
             errors.append(problem)
@@ -376,6 +447,9 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
                 "*%d* particles at threshold %g, box of %d px"
                 % (coordinates.getSize(), self.getThreshold(), coordinates.getBoxSize())
             )
+        lines += self._promiseLines()
+        if self.inputModel.get() is not None:
+            lines += self.inputModel.get().getLossLines()
         devices = {run["device"] for run in self._iterRuns() if run.get("device")}
         for device in sorted(devices):
             lines += self._deviceLines(device)
@@ -402,9 +476,45 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
 
     # -------------------------- utilities ----------------------------------------
     def getThreshold(self):
-        """Threshold in force: that of the form, else that of the model."""
-        wanted = self.threshold.get()
-        return wanted if wanted >= 0 else self.inputModel.get().getThreshold()
+        """Threshold in force: that of the form or that of its promise, else that of the model.
+
+        The promise counts once the first batch is done.
+        """
+        promise = self._readPromise() if self._wantsPromise() else None
+        if promise:
+            return promise["threshold"]
+        if self._isGiven(self.threshold):
+            return self.threshold.get()
+        return self.inputModel.get().getThreshold()
+
+    def _wantsPromise(self):
+        """Tell whether the threshold is to promise a precision."""
+        return self._isGiven(self.precision)
+
+    def _isGiven(self, field):
+        """Tell whether a field says more than -1; one that was emptied says nothing."""
+        return field.get() is not None and field.get() >= 0
+
+    def _readPromise(self):
+        """Threshold that the first batch has fixed, with its promise, or None."""
+        return read_json_or_none(self._getExtraPath(PROMISE))
+
+    def _promiseLines(self):
+        """Tell of the threshold that the first batch has fixed."""
+        promise = self._readPromise() if self._wantsPromise() else None
+        if promise is None:
+            return []
+        asked, expected = promise["precision"], promise["expected"]
+        if expected is None:
+            promised = "above which it has no candidate"
+        else:
+            promised = "which promised a precision of %0.2f there" % expected
+        if expected is not None and expected > asked - ROUNDING:
+            return ["The first batch fixed the threshold, %s (asked for: %g)." % (promised, asked)]
+        return [
+            "*No threshold promised a precision of %g* for the first batch: that of the model is "
+            "taken, %s." % (asked, promised)
+        ]
 
     def _ifClosed(self, items):
         """Return a set, or None while it is still growing."""

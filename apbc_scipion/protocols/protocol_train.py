@@ -16,6 +16,8 @@ from apbc_scipion.protocols.protocol_import_model import folder_problem
 from apbc_scipion.protocols.protocol_train_base import ApbcProtTrainBase
 from apbc_scipion.validators import at_least
 
+UNLABELLED = ["weak", "pu"]  # of the engine, in the order of the form
+
 
 class outputs(Enum):
     """What the protocol gives."""
@@ -84,7 +86,7 @@ class ApbcProtTrain(ApbcProtTrainBase, EMProtocol):
             validators=[at_least(0)],
             label="Epochs",
             help="Largest number of passes over the data; training stops before when the "
-            "validation part no longer improves. 0 leaves it to the engine: 18 for _dense_, 50 for "
+            "validation part no longer improves. 0 leaves it to the engine: 10 for _dense_, 50 for "
             "_autopick-bc_. A few are enough to try something out.",
         )
         self._defineModelParams(form)
@@ -97,6 +99,18 @@ class ApbcProtTrain(ApbcProtTrainBase, EMProtocol):
             label="Learning rate",
             help="Length of a step of training; 0 leaves it to the engine, which takes 0.002 for "
             "_dense_ and 0.00005 for _autopick-bc_. Halve it if the curves jump.",
+        )
+        form.addParam(
+            "unlabelled",
+            params.EnumParam,
+            choices=["as weak negatives", "as a mixture (PU)"],
+            default=0,
+            expertLevel=params.LEVEL_ADVANCED,
+            label="Take places without a label",
+            help="Most particles carry no label, so that background is not all background.\n"
+            "_as weak negatives_: negatives that count little.\n"
+            "_as a mixture (PU)_: positive and unlabelled learning, which reckons with an "
+            "estimated share of particles among them.",
         )
         self._defineGpuWizard(form)
         form.addParallelSection(threads=0, mpi=0)
@@ -127,6 +141,8 @@ class ApbcProtTrain(ApbcProtTrainBase, EMProtocol):
             arguments += ["--from", self.continueFrom.get().getPath()]
         else:
             arguments += ["--architecture", self.getEnumText("architecture")]
+        if self.unlabelled.get():
+            arguments += ["--unlabelled", UNLABELLED[self.unlabelled.get()]]
         for option, value in (
             ("--epochs", self.epochs.get()),
             ("--learning-rate", self.learningRate.get()),

@@ -8,10 +8,11 @@ from apbc_scipion import convert
 from apbc_scipion.constants import MODEL_CARD
 from apbc_scipion.objects import ApbcModel
 from apbc_scipion.protocols.protocol_base import ApbcProtBase
-from apbc_scipion.validators import POSITIVE, at_least
+from apbc_scipion.validators import POSITIVE, PRECISION, at_least, within
 
 OUTPUT_MODEL = "outputModel"
 FEW_PARTICLES = 100
+MOST_FEEDBACK = 5
 
 
 class ApbcProtTrainBase(ApbcProtBase):
@@ -37,8 +38,42 @@ class ApbcProtTrainBase(ApbcProtBase):
             default=1,
             validators=[POSITIVE],
             label="Networks in the ensemble",
-            help="Several networks that differ by their seed, whose scores are averaged: "
-            "as many times slower, and on the benchmark two were no better than one. 1 to 5.",
+            help="Several networks, whose scores are averaged. They differ by their seed and by "
+            "the part of the training micrographs that each leaves out. Picks get a column "
+            "apbcDisagreement: where it is large, look twice. Training and picking take as many "
+            "times longer. 1 to 5.",
+        )
+        form.addParam(
+            "feedback",
+            params.IntParam,
+            default=0,
+            validators=[within(0, MOST_FEEDBACK)],
+            label="Rounds of feedback (at most)",
+            help="In each round the network picks the training micrographs and is trained again: "
+            "confident picks without a label are no negatives any more, and those beside bad "
+            "labels become negatives. It ends by itself when the figure on validation micrographs "
+            "does not rise, and the best round is kept. Every round is another training. 0 to 5; "
+            "0: none.",
+        )
+        form.addParam(
+            "balanceViews",
+            params.BooleanParam,
+            default=True,
+            label="Balance the views?",
+            help="Yes: good particles of a rare 2D class are drawn more often, so that the network "
+            "sees all views alike. No: as they come. It needs a training set that knows the 2D "
+            "classes of its particles.",
+        )
+        form.addParam(
+            "precision",
+            params.FloatParam,
+            default=-1.0,
+            validators=[PRECISION],
+            label="Precision that the threshold promises",
+            help="The model's own threshold, which picking takes by default, is the lowest one "
+            "that promises this share of particles among the picks: 0.9 gives clean picks, 0.7 "
+            "more of them. Between 0 and 1; -1 takes the threshold with the best F1. If no "
+            "threshold promises it, that is taken as well, and the summary says so.",
         )
         form.addParam(
             "refit",
@@ -77,6 +112,12 @@ class ApbcProtTrainBase(ApbcProtBase):
             arguments += ["--batch-size", self.batchSize.get()]
         if not self.refit:
             arguments.append("--no-refit")
+        if self.feedback.get():
+            arguments += ["--feedback", self.feedback.get()]
+        if not self.balanceViews:
+            arguments.append("--no-balance-views")
+        if self.precision.get() != -1:
+            arguments += ["--precision", self.precision.get()]
         return arguments
 
     def _registerModel(self, *sources):
@@ -119,6 +160,8 @@ class ApbcProtTrainBase(ApbcProtBase):
             )
         else:
             lines.append("The card holds no figures of labels kept aside.")
+        lines += model.getLossLines()
+        lines += model.getTrainingLines()
         lines.append(
             "The delivered weights were trained on all labels."
             if model.isRefitted()

@@ -16,7 +16,7 @@ from pwem.objects import (
 from pyworkflow.object import Float
 
 from apbc_scipion import convert
-from apbc_scipion.constants import SCORE
+from apbc_scipion.constants import DISAGREEMENT, SCORE
 
 
 def micrograph(micId, name, folder="mics", rate=2.0):
@@ -122,6 +122,21 @@ class TestFiles(unittest.TestCase):
         self.assertEqual(convert.append_picks(picks, micrograph(1, "a.mrc"), result, 0.5), 2)
         result.write()
         self.assertEqual([getattr(item, SCORE).get() for item in result], [0.5, 0.9])
+
+    def test_disagreement_of_an_ensemble(self):
+        with open(self.path("a.csv"), "w") as handle:
+            handle.write("x,y,score,disagreement\n1,2,0.2,0.3\n3,4,0.9,0.05\n")
+        result = SetOfCoordinates(filename=self.path("result.sqlite"))
+        picks = convert.read_picks(self.path("a.csv"))
+        disagreement = convert.read_disagreement(self.path("a.csv"))
+        mic = micrograph(1, "a.mrc")
+        convert.append_picks(picks, mic, result, 0.5, disagreement)
+        convert.append_picks([(5, 6, 0.7)], mic, result, 0.5, [float("nan")])
+        result.write()
+        self.assertEqual([getattr(item, DISAGREEMENT).get() for item in result], [0.05, None])
+        with open(self.path("a.csv"), "w") as handle:
+            handle.write("x,y,score\n1,2,0.2\n")
+        self.assertIsNone(convert.read_disagreement(self.path("a.csv")))
 
     def test_coordinates_without_a_score_among_scored_ones(self):
         mic = micrograph(1, "a.mrc")

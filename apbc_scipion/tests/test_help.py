@@ -13,7 +13,9 @@ from pwem import Domain  # noqa: E402
 from pyworkflow.protocol import params  # noqa: E402
 
 import apbc_scipion  # noqa: E402
+from apbc.models.architecture import ARCHITECTURES, architecture  # noqa: E402
 from apbc_scipion import bibtex  # noqa: E402
+from apbc_scipion.protocols import ApbcProtTrain  # noqa: E402
 
 HEADINGS = ("*What it is for.*", "*Input.*", "*Output.*", "*If the result is poor.*")
 INFORMATION = ("_validate", "_warnings", "_summary", "_methods", "_citations")
@@ -116,6 +118,15 @@ class TestHelp(unittest.TestCase):
             if number and not isinstance(param, params.EnumParam):
                 with self.subTest(name, parameter=key):
                     self.assertRegex(param.getLabel() + (param.help.get() or ""), r"\d|Å")
+
+    def test_defaults_that_the_help_tells_are_those_of_the_engine(self):
+        form = ApbcProtTrain().getDefinition()
+        epochs, rate = (form.getParam(name).help.get() for name in ("epochs", "learningRate"))
+        for name in ARCHITECTURES:
+            network = architecture(name)
+            self.assertIn("%d for _%s_" % (network.epochs, name), epochs)
+            learning = ("%f" % network.learning_rate).rstrip("0")
+            self.assertIn("%s for _%s_" % (learning, name), rate)
 
     def test_every_protocol_tells_what_it_does_and_checks_its_input(self):
         for name, protocolClass in self.classes.items():

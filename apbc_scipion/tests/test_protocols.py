@@ -20,9 +20,11 @@ from pwem.objects import (
 from pwem.protocols import ProtImportMicrographs
 from pyworkflow.protocol import MODE_RESUME
 
-from apbc_scipion.constants import SCORE
+from apbc_scipion.constants import DISAGREEMENT, SCORE
 from apbc_scipion.engine import EngineError
+from apbc_scipion.pick_sources import source_of
 from apbc_scipion.protocols import (
+    ApbcProtCreateCoordinates,
     ApbcProtEvaluate,
     ApbcProtImportModel,
     ApbcProtScreen,
@@ -271,7 +273,144 @@ class TestModelProtocols(ModelTest):
         os.remove(os.path.join(broken, "card.json"))
         self.assertIn("card.json", "\n".join(protocol.validate()))
 
+    def importWithCard(self, **values):
+        """Import a copy of the model whose card tells more."""
+        copy = self.path("told_%d" % len(os.listdir(self.path())))
+        shutil.copytree(self.proj.getPath(self.model.getPath()), copy)
+        path = os.path.join(copy, "card.json")
+        with open(path) as handle:
+            card = json.load(handle)
+        card.update(values)
+        with open(path, "w") as handle:
+            json.dump(card, handle)
+        protocol = self.newProtocol(ApbcProtImportModel, modelPath=copy)
+        self.launchProtocol(protocol)
+        return protocol
+
+    def test_a_model_that_loses_a_view_says_so(self):
+        told = self.importWithCard(
+            rounds=[
+                {"number": 0, "measure": 0.8, "sure": 0, "purity": None, "mined": 0, "kept": False},
+                {"number": 1, "measure": 0.9, "sure": 50, "purity": 1.0, "mined": 3, "kept": True},
+            ],
+            views={
+                "3": {"labels": 12, "recall": 0.25, "recall_before": 0.5},
+                "5": {"labels": 40, "recall": 0.95, "recall_before": None},
+                "7": {"labels": 9, "recall": 0.3, "recall_before": None},
+            },
+            lost_views=["3", "7"],
+            promise={"precision": 0.8, "asked": 0.9},
+        )
+        pick = self.newPick()
+        self.link(pick, "inputModel", told, "outputModel")
+        for protocol in (told, pick):
+            self.assertIn("*The model loses 2D classes 3 and 7.*", protocol.summary())
+        summary = "\n".join(told.summary())
+        self.assertIn("Feedback: round 1 of 1 was kept", summary)
+        self.assertIn("by 2D class: 3: 0.250 (before 0.500) of 12, 7: 0.300 of 9, 5:", summary)
+        self.assertIn("0.9 was asked for, and no threshold promises that", summary)
+        self.assertNotIn("loses", "\n".join(self.protTrain.summary()))
+
+    def test_an_ensemble_with_every_setting(self):
+        train = self.newProtocol(
+            ApbcProtTrain,
+            useGpu=False,
+            epochs=1,
+            ensemble=2,
+            refit=False,
+            balanceViews=False,
+            unlabelled=1,
+            precision=0.6,
+        )
+        self.link(train, "inputDataset", self.protDataset, "outputDataset")
+        self.launchProtocol(train)
+        card = train.outputModel.getCard()
+        options = card["options"]
+        self.assertEqual((options["unlabelled"], options["precision"]), ("pu", 0.6))
+        self.assertFalse(options["balance_views"])
+        self.assertEqual(options["feedback"], 0)
+        self.assertIn("promises a precision of", "\n".join(train.summary()))
+
+        pick = self.newPick(streamingBatchSize=3)
+        self.link(pick, "inputModel", train, "outputModel")
+        self.launchProtocol(pick)
+        doubts = self.doubts(pick)
+        self.assertEqual(len(doubts), pick.outputCoordinates.getSize())
+        self.assertGreater(max(doubts.values()), 0)
+        made = self.newProtocol(ApbcProtCreateCoordinates, precision=0.7)
+        self.link(made, "inputPicks", pick, "outputCoordinates")
+        self.launchProtocol(made)
+        self.assertIn("promises a precision of 0.7", "\n".join(made.summary()))
+        scores = [getattr(item, SCORE).get() for item in made.outputCoordinates]
+        self.assertGreaterEqual(np.mean(scores), 0.7)
+        kept = self.doubts(made)
+        both = set(kept) & set(doubts)
+        self.assertGreater(len(both), 20)
+        self.assertEqual({key: kept[key] for key in both}, {key: doubts[key] for key in both})
+        # The set alone knows it, too, without the run that made it.
+        again = self.newProtocol(ApbcProtCreateCoordinates, threshold=0.0)
+        self.link(again, "inputPicks", made, "outputCoordinates")
+        self.launchProtocol(again)
+        self.assertEqual(self.doubts(again), kept)
+
+    def doubts(self, protocol):
+        """Disagreement of the ensemble about each pick, by its place."""
+        return {
+            (item.getMicName(), *item.getPosition()): getattr(item, DISAGREEMENT).get()
+            for item in protocol.outputCoordinates
+        }
+
     # ------------------------------ picking ------------------------------------
+    def test_a_promised_precision_fixes_one_threshold(self):
+        pick = self.newPick(streamingBatchSize=2, precision=0.8, workers=2)
+        self.assertEqual(pick.validate(), [])
+        self.launchProtocol(pick)
+        with open(self.proj.getPath(pick._getExtraPath("threshold.json"))) as handle:
+            fixed = json.load(handle)
+        self.assertEqual(pick.getThreshold(), fixed["threshold"])
+        self.assertNotEqual(pick.getThreshold(), self.model.getThreshold())
+        self.assertGreaterEqual(fixed["expected"], 0.8 - 1e-6)
+        told = "The first batch fixed the threshold, which promised a precision of"
+        self.assertIn(told, "\n".join(pick.summary()))
+        runs = sorted(pick._iterRuns(), key=lambda run: run["precision_asked"] is None)
+        self.assertEqual([run["precision_asked"] for run in runs], [0.8, None, None])
+        self.assertEqual({run["threshold"] for run in runs}, {fixed["threshold"]})
+        scores = [getattr(item, SCORE).get() for item in pick.outputCoordinates]
+        exported = sum(count["exported"] for run in runs for count in run["counts"].values())
+        self.assertEqual(len(scores), exported)
+        self.assertGreaterEqual(min(scores), fixed["threshold"])
+        # A batch that comes second keeps to the threshold of the first.
+        self.assertEqual(pick._fixPromise(dict(fixed, threshold=0.1)), fixed)
+        self.assertEqual(source_of(pick, self.proj).threshold, fixed["threshold"])
+
+        both = self.newPick(threshold=0.5, precision=0.8)
+        self.assertIn("not both", "\n".join(both.validate()))
+        for precision, count in ((0, 1), (1, 1), (-1, 0), (0.5, 0)):
+            self.assertEqual(len(self.newPick(precision=precision).validate()), count)
+
+        made = self.newProtocol(ApbcProtCreateCoordinates, threshold=0.5, precision=0.8)
+        self.link(made, "inputPicks", pick, "outputCoordinates")
+        self.assertIn("not both", "\n".join(made.validate()))
+        plain = self.newProtocol(ApbcProtCreateCoordinates, precision=0.8)
+        self.link(plain, "inputPicks", self.protCoords["good"], "outputCoordinates")
+        self.assertIn("not probabilities", "\n".join(plain.validate()))
+        much = self.newProtocol(ApbcProtCreateCoordinates, precision=0.9999999)
+        self.link(much, "inputPicks", pick, "outputCoordinates")
+        self.assertIn("No threshold promises a precision of 1", self.launchRed(much))
+
+    def test_a_batch_without_a_promise_takes_the_models_threshold(self):
+        pick = self.newPick(precision=0.9)
+        self.saveProtocol(pick)
+        pick.makePathsAndClean()
+        self.assertEqual(pick.getThreshold(), self.model.getThreshold())
+        for expected, told in ((0.7, "which promised a precision of 0.70"), (None, "no candidate")):
+            fixed = {"threshold": 0.4, "precision": 0.9, "expected": expected}
+            with open(pick._getExtraPath("threshold.json"), "w") as handle:
+                json.dump(fixed, handle)
+            summary = "\n".join(pick.summary())
+            self.assertIn("*No threshold promised a precision of 0.9*", summary)
+            self.assertIn(told, summary)
+
     def test_pick_and_evaluate(self):
         pick = self.newPick(streamingBatchSize=2, threshold=0.5)
         self.launchProtocol(pick)

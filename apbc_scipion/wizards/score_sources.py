@@ -135,11 +135,9 @@ def source_scores(source):
     Scores
         Those of picks without a score are left out.
     """
-    labels = source.getLabels()
-    values = np.concatenate([source.getPicks(label)[:, 2] for label in labels] or [np.empty(0)])
     return Scores(
-        values[np.isfinite(values)],
-        len(labels),
+        source.getScores(),
+        len(source.getLabels()),
         "candidates" if source.calibrated else "picks",
         "Picks of '%s'." % source.title,
         source.threshold,
