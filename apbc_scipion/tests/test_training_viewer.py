@@ -268,6 +268,38 @@ class TestTrainingViewer(TrainingViewerTest):
         self.pump()
         self.assertIsNone(window.selected)
 
+    def test_rounds_and_views(self):
+        protocol = self.importModel()
+        path = os.path.join(protocol.outputModel.getPath(), "card.json")
+        with open(path) as handle:
+            card = json.load(handle)
+        rounds = [
+            dict(number=n, measure=0.8 + n / 20, sure=70 * n, purity=0.9, mined=n, kept=n == 2)
+            for n in range(3)
+        ]
+        views = {
+            str(n): {"labels": 8 + n, "recall": 0.9 - n / 50, "recall_before": None}
+            for n in range(1, 20)
+        }
+        card.update(rounds=rounds, views=views, lost_views=["19"])
+        with open(path, "w") as handle:
+            json.dump(card, handle)
+        window = self.open(protocol)
+        self.showTab("Rounds and views")
+        tables = [
+            [cell.get_text().get_text() for cell in axes.tables[0].get_celld().values()]
+            for axes in window.tablesFigure.axes
+        ]
+        self.assertIn("kept", tables[0])
+        self.assertIn("140", tables[0])
+        self.assertIn("lost", tables[1])
+        self.assertIn("7 more", tables[1])
+        self.assertIn("2D class", window.getStatus())
+        window.savePicture(self.path("rounds.png"))
+        self.assertIn("Wrote", window.getStatus())
+        self.window.close()
+        self.assertIsNone(self.open(self.protTrain).tablesFigure)
+
     def test_an_imported_model_does_not_know_its_micrographs(self):
         protocol = self.importModel()
         window = self.open(protocol)

@@ -9,6 +9,7 @@ from matplotlib.patches import Circle, Rectangle
 from matplotlib.patheffects import withStroke
 
 from apbc.display import training as display
+from apbc.display.card import ROUND_HEADS, VIEW_HEADS, round_rows, view_rows
 from apbc.display.thumbnail import band_pass, read_region, read_thumbnail
 from apbc.errors import ApbcError
 from apbc.io.files import atomic_path
@@ -67,6 +68,25 @@ def draw_figures(figure, record):
     display.draw_precision_recall(others[0], record.report)
     display.draw_reliability(others[1], record.report)
     display.draw_histogram(others[2], record.report)
+
+
+def has_tables(record):
+    """Tell whether the card tells of rounds of feedback or of views."""
+    card = record.card or {}
+    return bool(round_rows(card) or view_rows(card))
+
+
+def draw_tables(figure, record):
+    """Draw the tables of rounds of feedback and of views; see `has_tables`."""
+    tables = [
+        (ROUND_HEADS, round_rows(record.card), "Rounds of feedback"),
+        (VIEW_HEADS, view_rows(record.card), "Held-out labels that are found, by 2D class"),
+    ]
+    tables = [table for table in tables if table[1]]
+    for axes, (heads, rows, title) in zip(
+        figure.subplots(len(tables), 1, squeeze=False).ravel(), tables
+    ):
+        display.draw_rows(axes, heads, rows, title)
 
 
 def draw_crops(figure, record, row=OVERVIEW, columns=None):
@@ -200,14 +220,18 @@ def write_training_picture(record, state, title, path):
     ApbcError
         If it cannot be written.
     """
-    figure = Figure((14, 18.5), 100)
+    tables = has_tables(record)
+    figure = Figure((14, 18.5 + 4 * tables), 100)
     FigureCanvasAgg(figure)
     figure.suptitle("%s\n%s" % (title, state), fontsize=12, color=display.INK, wrap=True)
     lay_out(figure)
-    curves, figures, crops = figure.subfigures(3, 1, height_ratios=(1, 2, 1.35))
+    heights = (1, 2, 1.35, 0.95) if tables else (1, 2, 1.35)
+    curves, figures, crops, *others = figure.subfigures(len(heights), 1, height_ratios=heights)
     draw_curves(curves, record)
     draw_figures(figures, record)
     draw_crops(crops, record, columns=PICTURE_COLUMNS)
+    for one in others:
+        draw_tables(one, record)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png")
 

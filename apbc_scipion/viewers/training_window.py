@@ -9,7 +9,7 @@ from apbc_scipion.viewers.training_source import PlaceError
 from apbc_scipion.viewers.window import ERROR, INK, ApbcWindow
 
 POLL_MILLISECONDS = 2000
-CURVES, FIGURES, CROPS = "Curves", "Figures", "Crops"
+CURVES, FIGURES, CROPS, TABLES = "Curves", "Figures", "Crops", "Rounds and views"
 HINTS = {
     CURVES: "Training that goes on while validation gets worse learns its labels by heart; the "
     "weights of the best epoch are kept.",
@@ -17,6 +17,8 @@ HINTS = {
     "Reliability near the dashed line: scores can be read as probabilities.",
     CROPS: "Click a crop to see where it was. Arrows, Tab: next crop   Escape: close. Doubtful "
     "crops and those scored against their label tell about the labels.",
+    TABLES: "Rounds of feedback go on while the held-out figure rises. A view that is lost needs "
+    "more particles of its 2D class in the training set.",
 }
 PLACE_HINT = "Click a crop:\nits place on the micrograph is shown here."
 STEPS = {"Left": (0, -1), "Right": (0, 1), "Up": (-1, 0), "Down": (1, 0)}
@@ -60,6 +62,7 @@ class TrainingWindow(ApbcWindow):
         self.curves = self._addTab(CURVES)
         self.figures = self._addTab(FIGURES)
         self._makeCrops()
+        self.tablesFigure = None
         self.tabs.bind("<<NotebookTabChanged>>", self._onTab)
         self.root.bind("<Escape>", lambda event: self._onClosing())
 
@@ -118,6 +121,15 @@ class TrainingWindow(ApbcWindow):
             self._redraw(self.figures, drawing.draw_figures)
             self._fillChoices()
             self.showRow(drawing.OVERVIEW)
+            self._showTables()
+
+    def _showTables(self):
+        """Add the tab of the tables if there are some."""
+        if not drawing.has_tables(self.record):
+            return
+        if self.tablesFigure is None:
+            self.tablesFigure = self._addTab(TABLES)
+        self._redraw(self.tablesFigure, drawing.draw_tables)
 
     def _redraw(self, figure, draw):
         figure.clear()
