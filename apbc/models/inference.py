@@ -113,7 +113,8 @@ def load_for_inference(folder: Path, device: Device) -> Model:
         As `load_model`.
     """
     folder = Path(folder)
-    if device.kind == "cpu" and importlib.util.find_spec("onnxruntime") is not None:
+    there = all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime"))
+    if device.kind == "cpu" and there:
         model = check_folder(folder)
         try:
             network = OnnxNetwork(onnx_graph(folder / NETWORK_FILE))

@@ -20,6 +20,8 @@ PACKAGES = {
     "numpy": "numpy",
     "scipy": "scipy",
     "h5py": "h5py",
+    "onnx": "onnx",
+    "onnxruntime": "onnxruntime",
     "mrcfile": "mrcfile",
     "tifffile": "tifffile",
     "imagecodecs": "imagecodecs",
