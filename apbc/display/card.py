@@ -104,13 +104,13 @@ def views_told(card: Card) -> list[str]:
     ]
 
 
-def lost_told(card: Card) -> str | None:
-    """Tell which 2D classes the model loses; None where it loses none."""
+def lost_told(card: Card) -> list[str]:
+    """Tell which 2D classes the model loses."""
     lost = lost_views(card)
     if not lost:
-        return None
+        return []
     named = lost[0] if len(lost) == 1 else ", ".join(lost[:-1]) + " and " + lost[-1]
-    return f"The model loses 2D class{'es' * (len(lost) > 1)} {named}"
+    return [f"the model loses 2D class{'es' * (len(lost) > 1)} {named}"]
 
 
 def promise_told(card: Card) -> list[str]:

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from apbc.dataset.labels import GOOD_ALONE
 from apbc.display import training as display
+from apbc.display.card import lost_told, promise_told, rounds_told, views_told
 from apbc.display.tables import STYLE
 from apbc.evaluation.expected import reliability
 from apbc.io.files import atomic_path, write_json, write_text
@@ -219,15 +220,16 @@ def draw(card: dict[str, Any], report: dict[str, Any], sheet: Sheet) -> Figure:
     return figure
 
 
-def _promise(promise: dict[str, Any] | None) -> list[str]:
+def _promise(card: dict[str, Any]) -> list[str]:
     """Sentences on what the scores promise; see `apbc.training.candidates.promise`."""
+    promise = card.get("promise")
     if promise is None:
         return []
     text = display.figure_text
     rows = [
-        f"the threshold promises a precision of {text(promise['precision'])}; an estimated "
-        f"{text(promise['prior'])} of all candidates are particles, and no score promises more "
-        f"than {text(promise['ceiling'])}"
+        *promise_told(card),
+        f"an estimated {text(promise['prior'])} of all candidates are particles, and no score "
+        f"promises more than {text(promise['ceiling'])}",
     ]
     for name, kept in promise["held_out_precision"].items():
         wanted = "best F1" if name == "best F1" else f"precision {name}"
@@ -271,7 +273,10 @@ def page(data: ReportData, picture: bytes) -> str:
         "phases flipped" if card["phase_flipped"] else "phases not flipped",
         *([GOOD_ALONE] if not any(row["bad"] for row in card["labels"].values()) else []),
         f"scores calibrated on: {card['calibration']['method']}",
-        *_promise(card.get("promise")),
+        *_promise(card),
+        *rounds_told(card),
+        *views_told(card),
+        *lost_told(card),
         "delivered weights were fitted again on all labels; the figures are those of the networks "
         "that saw the training split alone"
         if card["refitted"]

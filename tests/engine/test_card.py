@@ -21,7 +21,7 @@ def card(**values: Any) -> dict[str, Any]:
 def test_older_cards_tell_nothing() -> None:
     for old in (card(), card(rounds=[FIRST], views={}, lost_views=[], promise=None)):
         assert told.rounds_told(old) == told.views_told(old) == told.promise_told(old) == []
-        assert told.lost_told(old) is None
+        assert told.lost_told(old) == []
         assert told.round_rows(old) == told.view_rows(old) == []
 
 
@@ -53,10 +53,10 @@ def test_views_come_worst_first_and_lost_ones_are_named() -> None:
         ["7", "9", "0.300", "0.500", "lost"],
         ["2", "40", "0.900", "-", ""],
     ]
-    assert told.lost_told(found) == "The model loses 2D class 7"
-    assert told.lost_told(card(lost_views=["3", "7", "9"])) == (
-        "The model loses 2D classes 3, 7 and 9"
-    )
+    assert told.lost_told(found) == ["the model loses 2D class 7"]
+    assert told.lost_told(card(lost_views=["3", "7", "9"])) == [
+        "the model loses 2D classes 3, 7 and 9"
+    ]
 
 
 def test_many_views_end_in_a_count() -> None:
