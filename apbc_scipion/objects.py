@@ -72,6 +72,11 @@ class ApbcDataset(EMObject):
         )
 
 
+def _capital(sentence):
+    """Begin a sentence with a capital letter."""
+    return sentence[:1].upper() + sentence[1:]
+
+
 class ApbcModel(EMObject):
     """A trained classifier: a model folder and what its card says."""
 
@@ -120,6 +125,11 @@ class ApbcModel(EMObject):
         """Score above which a candidate is exported unless told otherwise."""
         return self._threshold.get()
 
+    def getNamedThreshold(self):
+        """Give the threshold and what it is: the best F1, unless a precision was asked for."""
+        asked = (self.getCard().get("promise") or {}).get("asked")
+        return self.getThreshold(), "best F1" if asked is None else "model's own"
+
     def getDevice(self):
         """Return "cpu" or the name of the GPU on which the model was trained."""
         return self._device.get()
@@ -152,13 +162,11 @@ class ApbcModel(EMObject):
     def getTrainingLines(self):
         """Tell of rounds of feedback, of views and of the threshold, where the card does."""
         card = self.getCard()
-        told = [*rounds_told(card), *views_told(card), *promise_told(card)]
-        return [line[:1].upper() + line[1:] for line in told]
+        return list(map(_capital, [*rounds_told(card), *views_told(card), *promise_told(card)]))
 
     def getLossLines(self):
         """Tell the 2D classes that the model loses, in a line of a summary; none if it does not."""
-        told = lost_told(self.getCard())
-        return ["*%s.*" % told] if told else []
+        return ["*%s.*" % _capital(line) for line in lost_told(self.getCard())]
 
     def fillFromCard(self, card):
         """Copy what a card says.

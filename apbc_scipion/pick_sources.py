@@ -77,8 +77,8 @@ class PickSource:
         Pixels.
     threshold : float or None
         That of the run; None where picks have no scores.
-    suggested : float or None
-        The model's own, which promises the best F1.
+    suggested : (float, str) or None
+        The model's own threshold, and what it is.
     calibrated : bool
         Whether scores are probabilities.
     edge : float
@@ -175,7 +175,7 @@ class CandidateSource(PickSource):
         PickSource.__init__(self, micrographs, model.getDiameter(), protocol._getBoxSize())
         self.protocol = protocol
         self.threshold = protocol.getThreshold()
-        self.suggested = model.getThreshold()
+        self.suggested = model.getNamedThreshold()
         self._folder = protocol._getExtraPath("candidates")
         self._running = protocol.isActive()
 
@@ -445,7 +445,7 @@ def source_of(obj, project):
         source = SetSource(sets, obj._getMicrographs(), obj.inputModel.get().getDiameter())
         source.threshold, source.suggested = (
             obj.getThreshold(),
-            obj.inputModel.get().getThreshold(),
+            obj.inputModel.get().getNamedThreshold(),
         )
         return source
     if isinstance(obj, (SetOfCoordinates, SetOfParticles)):

@@ -105,9 +105,10 @@ class ApbcProtScreen(EMProtocol, ApbcProtBase):
             validators=[within(-1, 1, "must lie between 0 and 1, or be -1.")],
             label="Threshold (0 to 1)",
             help="Particles with at least this score are true. -1 takes the threshold "
-            "on the model's card, which promises the best F1. 0.5 means that something is as "
-            "likely a particle as not. Raise it for cleaner particles (0.7 to 0.9), lower it for "
-            "more (0.2 to 0.4). The wizard shows the histogram of scores of an earlier run.",
+            "on the model's card: that of the best F1, or what was asked for in the training. "
+            "0.5 means that something is as likely a particle as not. Raise it for "
+            "cleaner particles (0.7 to 0.9), lower it for more (0.2 to 0.4). The wizard shows the "
+            "histogram of scores of an earlier run.",
         )
         self._defineGpuWizard(form)
         form.addParallelSection(threads=0, mpi=0)

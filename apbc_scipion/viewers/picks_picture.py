@@ -67,7 +67,7 @@ def write_picks_picture(review, path, micrograph=None, threshold=None, view="bot
     kept, total = review.count()
     lines = ["%d of %d candidates on %d micrographs" % (kept, total, len(review.labels))]
     if review.hasScores():
-        marks = [(source.suggested, "best F1")] if source.suggested is not None else []
+        marks = [source.suggested] if source.suggested is not None else []
         below = figure.add_axes((0.7, 0.12, 0.28, 0.34))
         draw_histogram(below, review.getScores(), review.threshold, review.getLimits(), marks)
         below.axvline(review.threshold, color=INK, linewidth=2)

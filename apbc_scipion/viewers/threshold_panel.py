@@ -30,8 +30,8 @@ class ThresholdPanel:
         Called with the threshold whenever it was moved.
     say : callable
         Called with a sentence and whether it tells an error.
-    suggested : float, optional
-        The model's own threshold.
+    suggested : (float, str), optional
+        The model's own threshold, and what it is.
     thresholdFor : callable, optional
         Gives the threshold that promises a precision, or None; leave it out for scores that are
         no probabilities.
@@ -70,8 +70,12 @@ class ThresholdPanel:
         entry.pack(side=tk.LEFT)
         entry.bind("<Return>", self._onEntry)
         if self._suggested is not None:
+            place, name = self._suggested
             ttk.Button(
-                row, text="best F1", width=8, command=lambda: self.setThreshold(self._suggested)
+                row,
+                text=name,
+                width=max(8, len(name)),
+                command=lambda: self.setThreshold(place),
             ).pack(side=tk.LEFT, padx=(4, 0))
         self._precision = tk.StringVar(value="0.90")
         if self._thresholdFor is not None:
@@ -100,7 +104,7 @@ class ThresholdPanel:
         """Thresholds to mark."""
         marks = []
         if self._suggested is not None:
-            marks.append((self._suggested, "best F1"))
+            marks.append(self._suggested)
         wanted = value_or_none(self._precision.get())
         if self._thresholdFor is not None and wanted is not None:
             place = self._thresholdFor(wanted)

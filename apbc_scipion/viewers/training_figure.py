@@ -221,11 +221,11 @@ def write_training_picture(record, state, title, path):
         If it cannot be written.
     """
     tables = has_tables(record)
-    figure = Figure((14, 18.5 + 4 * tables), 100)
+    figure = Figure((14, 18.5 + 6 * tables), 100)
     FigureCanvasAgg(figure)
     figure.suptitle("%s\n%s" % (title, state), fontsize=12, color=display.INK, wrap=True)
     lay_out(figure)
-    heights = (1, 2, 1.35, 0.95) if tables else (1, 2, 1.35)
+    heights = (1, 2, 1.35, 1.4) if tables else (1, 2, 1.35)
     curves, figures, crops, *others = figure.subfigures(len(heights), 1, height_ratios=heights)
     draw_curves(curves, record)
     draw_figures(figures, record)
