@@ -3,8 +3,11 @@
 Most particles of a micrograph carry no label, and a network that learns all other places as
 negatives learns to miss some of them. So a first network picks the training micrographs;
 places that it is sure of and that nobody labelled are no negatives for the next network, and
-confident picks at the side of bad labels become negatives (hard ones). Whether that helped is
-measured on the labels of held-out micrographs; rounds go on while it does.
+confident picks at the side of bad labels become negatives (hard ones). Labels lie mostly on clear
+particles: 2D classes of doubtful ones are seldom chosen. So a label that scores low is drawn as
+much more often as there are more unlabelled particles to be expected at its score (weights by the
+inverse of the propensity to be labelled: Bekker et al. 2019, arXiv:1808.08755). Whether that helped
+is measured on the labels of held-out micrographs; rounds go on while it does.
 """
 
 from __future__ import annotations
@@ -45,7 +48,11 @@ FloatArray = npt.NDArray[np.float64]
 SURE = 0.5  # calibrated score from which a place is no negative any more
 BAD_REGION = 0.75  # diameters round a bad label in which confident picks are mined
 LABEL_RADIUS = 0.25  # a pick within this many diameters of a label has it
+NEAR_LABEL = 0.35  # as above, for the score of a label, which may lie beside its particle
 LOWEST_SCORE = -8.0
+MOST_OFTEN = 4.0  # a label is drawn at most so many times as often as the mean one
+TENTHS = 10
+FEWEST_SCORED = 50  # labels with a score, to weigh them by it
 
 
 @dataclass(frozen=True)
@@ -100,8 +107,13 @@ def find_feedback(
     """
     diameter = dataset.preprocessing.diameter_pixels
     likely, mined, at_good, at_bad = {}, {}, 0, 0
+    pooled, label_scores = [np.empty(0)], np.full(len(dataset.kind), np.nan)
     for name in _kept(dataset, TRAIN):
         xy, scores = _candidates(dataset, network, arch, name)
+        pooled.append(scores)
+        rows = _rows(dataset, name, GOOD)
+        at = candidates_of_labels(xy, dataset.working[rows].astype(float), NEAR_LABEL * diameter)
+        label_scores[rows[at >= 0]] = scores[at[at >= 0]]
         xy = xy[calibration.probability(scores) >= SURE]
         good, bad = (_labels(dataset, name, kind) for kind in (GOOD, BAD))
         to_good, to_bad = _distance(xy, good) / diameter, _distance(xy, bad) / diameter
@@ -112,7 +124,39 @@ def find_feedback(
         at_good += int((to_good <= LABEL_RADIUS).sum())
         at_bad += int((to_bad <= LABEL_RADIUS).sum())
     labelled = at_good + at_bad
-    return Feedback(likely, mined), at_good / labelled if labelled else None
+    often = propensity_weights(label_scores, np.concatenate(pooled), calibration)
+    return Feedback(likely, mined, often), at_good / labelled if labelled else None
+
+
+def propensity_weights(
+    label_scores: FloatArray, scores: FloatArray, calibration: Calibration
+) -> FloatArray:
+    """How often to draw labels so that particles of all scores count as in the micrographs.
+
+    Parameters
+    ----------
+    label_scores : ndarray, shape (n,)
+        Score of each label's candidate; nan where there is none.
+    scores : ndarray, shape (m,)
+        Of all candidates.
+    calibration : Calibration
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        For each tenth of the labels the number of particles to be expected at its scores,
+        over the mean of all tenths, within `MOST_OFTEN` and its inverse; 1 for labels
+        without score.
+    """
+    weights = np.ones(len(label_scores))
+    known = np.isfinite(label_scores)
+    if known.sum() < FEWEST_SCORED:
+        return weights
+    edges = np.quantile(label_scores[known], np.linspace(0, 1, TENTHS + 1)[1:-1])
+    particles = np.bincount(np.searchsorted(edges, scores), calibration.probability(scores), TENTHS)
+    ratio = np.clip(particles / particles.mean(), 1 / MOST_OFTEN, MOST_OFTEN)
+    weights[known] = ratio[np.searchsorted(edges, label_scores[known])]
+    return weights
 
 
 def held_out_measure(
@@ -230,8 +274,7 @@ def held_out_views(
     radius = LABEL_RADIUS * dataset.preprocessing.diameter_pixels
     for name in _kept(dataset, VALIDATION, TEST):
         xy, scores = _candidates(dataset, network, arch, name)
-        owner = dataset.micrograph_names.index(name)
-        good = (dataset.micrograph == owner) & (dataset.kind == GOOD)
+        good = _rows(dataset, name, GOOD)
         views.append(dataset.view[good])
         labels = dataset.working[good].astype(float)
         found.append(candidates_of_labels(xy[scores >= threshold], labels, radius) >= 0)
@@ -253,10 +296,14 @@ def _candidates(
     return find_peaks(score_map(network, arch, pixels), pixels.shape, diameter, LOWEST_SCORE)
 
 
-def _labels(dataset: Dataset, name: str, kind: int) -> FloatArray:
+def _rows(dataset: Dataset, name: str, kind: int) -> npt.NDArray[np.int64]:
+    """Labels of one kind on a micrograph."""
     owner = dataset.micrograph_names.index(name)
-    chosen = (dataset.micrograph == owner) & (dataset.kind == kind)
-    return dataset.working[chosen].astype(float)
+    return np.flatnonzero((dataset.micrograph == owner) & (dataset.kind == kind))
+
+
+def _labels(dataset: Dataset, name: str, kind: int) -> FloatArray:
+    return dataset.working[_rows(dataset, name, kind)].astype(float)
 
 
 def _distance(xy: FloatArray, labels: FloatArray) -> FloatArray:

@@ -75,10 +75,14 @@ class Feedback:
         ``{name of micrograph: (n, 2)}``: unlabelled places that look like particles.
     mined : dict
         Places that look like particles where bad labels say that there are none.
+    often : ndarray, shape (labels,)
+        How often to draw each label of the data set: as many times as particles that
+        look like it are labelled too seldom.
     """
 
     likely: dict[str, FloatArray]
     mined: dict[str, FloatArray]
+    often: FloatArray
 
 
 def find_neighbours(
@@ -240,6 +244,8 @@ class Samples(PyDataset):
         self._often = np.ones(len(rows))
         if balance_views and good.any():
             self._often[good] = quotas(dataset.view[rows[good]])
+        if feedback is not None:
+            self._often = self._often * feedback.often[rows]
         self._neighbours = find_neighbours(dataset, positions, feedback)
         steps = -(-len(positions) // batch_size)
         self._steps = int(np.clip(steps, *BATCHES_PER_EPOCH)) if augment else steps
