@@ -105,7 +105,8 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
             "on the model's card: that of the best F1, or what was asked for in the training. "
             "0.5 means that something is as likely a particle as not. Raise it for "
             "cleaner particles (0.7 to 0.9), lower it for more (0.2 to 0.4). Another threshold "
-            "later costs nothing: see the viewer. The wizard shows the histogram of scores of earlier runs of the model, or of its report.",
+            "later costs nothing: see the viewer. The wizard shows the histogram of "
+            "scores of earlier runs of the model, or of its report.",
         )
         form.addParam(
             "precision",

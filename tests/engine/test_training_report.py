@@ -48,7 +48,7 @@ def test_the_report_agrees_with_card_and_history(demo_model, report):
     assert kept["threshold"] > 0 and (kept["promised"] is None or 0 < kept["promised"] <= 0.95)
     assert card["promise"]["part"] == "test"
     page = (demo_model / "report.html").read_text()
-    assert "the threshold promises a precision of" in page and "counted with decoys" in page
+    assert "promises a precision of" in page and "counted with decoys" in page
     split, refit = report["fits"]
     assert [{"member": 1, **row} for row in split["history"]] == rows
     assert split["name"] == "split_1" and split["best_epoch"] == card["best_epochs"][0]
