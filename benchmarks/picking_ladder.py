@@ -173,6 +173,7 @@ def make_labels(folder: Path, names: Sequence[str], out: Path, seed: int) -> dic
         xy, known = read_coordinates(truth)[:, :2], read_truth_columns(truth)[name]
         with mrcfile.open(folder / "masks" / f"{name}.mrc") as mrc:
             mask = np.array(mrc.data)
+        rows, columns = mask.shape
         seen, rare = known["visible"] == 1, known["class"] == 2
         chance = np.where(rare, RARE_LABELLED, 1.0) * seen
         right = rng.choice(
@@ -184,6 +185,7 @@ def make_labels(folder: Path, names: Sequence[str], out: Path, seed: int) -> dic
         shown = xy[seen | (mask[row, column] == 0)]
         wrong = draw_bad(mask, shown, diameter, false + BAD, rng)
         good = xy[right] + rng.normal(0, CENTRING * diameter, (len(right), 2))
+        good = np.clip(good, 0, (columns - 1, rows - 1))
         for kind, points in (
             ("good", np.concatenate([good, wrong[:false]])),
             ("bad", wrong[false:]),

@@ -18,11 +18,12 @@ BoolArray = npt.NDArray[np.bool_]
 
 FEWEST_CANDIDATES = 100  # and as many decoys, for a fit with them
 SLOPE_SPREAD = 1.0  # standard deviation of the log slope's prior
+HALO = 0.75  # diameters round a particle in which decoys are no noise
 CEILING = 0.95  # share of particles among candidates that look like particles in every way
 
 
-def noise_share(scores: FloatArray, decoys: FloatArray) -> float:
-    """Return the number of false candidates for each decoy, at most 1.
+def noise_share(scores: FloatArray, decoys: FloatArray, most: float = 1.0) -> float:
+    """Return the number of false candidates for each decoy.
 
     Candidates are counted against decoys where the middle half of the decoys lies, as
     hardly any particle scores so low (Storey 2002, doi:10.1111/1467-9868.00346, counts
@@ -36,6 +37,8 @@ def noise_share(scores: FloatArray, decoys: FloatArray) -> float:
         Of the candidates.
     decoys : ndarray, shape (m,)
         m above zero.
+    most : float, optional
+        Largest number; where all decoys are counted 1, as particles take up room.
 
     Returns
     -------
@@ -43,10 +46,37 @@ def noise_share(scores: FloatArray, decoys: FloatArray) -> float:
     """
     low, high = np.quantile(decoys, (0.25, 0.75))
     among = ((scores >= low) & (scores <= high)).sum()
-    return float(min(1.0, among / ((decoys >= low) & (decoys <= high)).sum()))
+    return float(min(most, among / ((decoys >= low) & (decoys <= high)).sum()))
 
 
-def from_decoys(scores: FloatArray, decoys: FloatArray) -> Calibration | None:
+def clear_of_particles(
+    decoys: FloatArray, beside: FloatArray, calibration: Calibration
+) -> npt.NDArray[np.bool_]:
+    """Whether each decoy is no halo of a particle.
+
+    Round a dark particle the contrast transfer makes a light ring, which is dark once the
+    sign is turned, so that decoys beside particles score better than noise does.
+
+    Parameters
+    ----------
+    decoys : ndarray, shape (m,)
+    beside : ndarray, shape (m,)
+        Best score of a candidate within `HALO` diameters of each decoy.
+    calibration : Calibration
+        A first one, which tells what is a particle.
+
+    Returns
+    -------
+    ndarray of bool, shape (m,)
+        All True where too few decoys would be left.
+    """
+    clear = calibration.probability(beside) < calibration.ceiling / 2
+    return clear if clear.sum() >= FEWEST_CANDIDATES else np.ones(len(decoys), bool)
+
+
+def from_decoys(
+    scores: FloatArray, decoys: FloatArray, beside: FloatArray | None = None
+) -> Calibration | None:
     """Calibrate with the candidates of held-out micrographs and of their negatives.
 
     Most particles of a micrograph carry no label, and those that do are the clear
@@ -66,6 +96,9 @@ def from_decoys(scores: FloatArray, decoys: FloatArray) -> Calibration | None:
     has no eye for the far tail, where decoys vanish faster than any logistic
     curve allows; that made the curve too steep.
 
+    Decoys beside particles are left out: they are no noise (`clear_of_particles`). A first
+    fit with all decoys tells where particles are.
+
     What decoys cannot tell is how many of the candidates that look like particles
     in every way are none: contamination, and what an expert would refuse. Labels do
     not tell it either, as the bad ones score far lower. So it is stated and not
@@ -77,6 +110,9 @@ def from_decoys(scores: FloatArray, decoys: FloatArray) -> Calibration | None:
         Mean logits of the candidates, down to scores that no particle has.
     decoys : ndarray, shape (m,)
         Mean logits of the candidates of the same micrographs with turned sign.
+    beside : ndarray, shape (m,), optional
+        Best score of a candidate within `HALO` diameters of each decoy, minus infinity
+        where there is none; default: no decoy is beside a particle.
 
     Returns
     -------
@@ -85,7 +121,17 @@ def from_decoys(scores: FloatArray, decoys: FloatArray) -> Calibration | None:
     """
     if min(len(scores), len(decoys)) < FEWEST_CANDIDATES:
         return None
-    k, middle = noise_share(scores, decoys), np.median(decoys)
+    found = _fit(scores, decoys, noise_share(scores, decoys))
+    if beside is not None:
+        clear = decoys[clear_of_particles(decoys, beside, found)]
+        if len(clear) < len(decoys):
+            found = _fit(scores, clear, noise_share(scores, clear, np.inf))
+    return found
+
+
+def _fit(scores: FloatArray, decoys: FloatArray, k: float) -> Calibration:
+    """Minimise the risk of `from_decoys`."""
+    middle = np.median(decoys)
     false, unknown, noise = (
         scores[scores <= middle],
         scores[scores > middle],
@@ -115,7 +161,9 @@ def from_decoys(scores: FloatArray, decoys: FloatArray) -> Calibration | None:
     )
 
 
-def precision_by_decoys(scores: FloatArray, decoys: FloatArray, lowest: float) -> float | None:
+def precision_by_decoys(
+    scores: FloatArray, decoys: FloatArray, lowest: float, most: float = 1.0
+) -> float | None:
     """Precision of the candidates from a score on, counted with decoys.
 
     It takes no shape of the calibration for granted, but its ceiling.
@@ -126,6 +174,8 @@ def precision_by_decoys(scores: FloatArray, decoys: FloatArray, lowest: float) -
         Of the candidates.
     decoys : ndarray, shape (m,)
     lowest : float
+    most : float, optional
+        As for `noise_share`.
 
     Returns
     -------
@@ -135,7 +185,7 @@ def precision_by_decoys(scores: FloatArray, decoys: FloatArray, lowest: float) -
     kept = int((scores >= lowest).sum())
     if not kept or len(decoys) < FEWEST_CANDIDATES:
         return None
-    false = noise_share(scores, decoys) * (decoys >= lowest).sum()
+    false = noise_share(scores, decoys, most) * (decoys >= lowest).sum()
     return float(CEILING * max(0.0, 1 - false / kept))
 
 

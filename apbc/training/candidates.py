@@ -55,6 +55,8 @@ class Candidates:
         Whether a good label lies at the candidate, or a bad one.
     decoys : ndarray, shape (m,)
         Scores of the candidates of the same micrographs with turned sign.
+    beside : ndarray, shape (m,)
+        Best score of a candidate near each decoy; minus infinity where there is none.
     labels : int
         Good labels of these micrographs.
     micrographs : int
@@ -64,6 +66,7 @@ class Candidates:
     good: npt.NDArray[np.bool_]
     bad: npt.NDArray[np.bool_]
     decoys: FloatArray
+    beside: FloatArray
     labels: int
     micrographs: int = 1
 
@@ -75,6 +78,7 @@ class Candidates:
             np.concatenate([c.good for c in parts]),
             np.concatenate([c.bad for c in parts]),
             np.concatenate([c.decoys for c in parts]),
+            np.concatenate([c.beside for c in parts]),
             sum(c.labels for c in parts),
             sum(c.micrographs for c in parts),
         )
@@ -119,11 +123,13 @@ class Candidates:
         probabilities = calibration.probability(self.scores)
         kept = probabilities >= threshold
         lowest = float(self.scores[kept].min()) if kept.any() else math.inf
+        clear = calibrate.clear_of_particles(self.decoys, self.beside, calibration)
+        most = 1.0 if clear.all() else math.inf
         good, bad = int((kept & self.good).sum()), int((kept & self.bad & ~self.good).sum())
         values = (
             threshold,
             expected_precision(probabilities, threshold),
-            calibrate.precision_by_decoys(self.scores, self.decoys, lowest),
+            calibrate.precision_by_decoys(self.scores, self.decoys[clear], lowest, most),
             good,
             bad,
             good / (good + bad) if good + bad else None,
@@ -192,7 +198,7 @@ def from_candidates(candidates: list[Candidates], which: str) -> Calibration | N
     if not candidates:
         return None
     together = Candidates.joined(candidates)
-    found = calibrate.from_decoys(together.scores, together.decoys)
+    found = calibrate.from_decoys(together.scores, together.decoys, together.beside)
     if found and found.probability(together.scores).sum() < together.labels / 2:
         logger.warning(
             "the network hardly tells particles from noise on the %s micrographs; look at the "
@@ -298,12 +304,15 @@ def find_candidates(
             continue
         pixels = dataset.image(name)
         xy, scores = _candidates(network, arch, pixels, diameter)
-        _, decoys = _candidates(network, arch, -pixels, diameter)
+        at, decoys = _candidates(network, arch, -pixels, diameter)
+        beside = _best_near(at, xy, scores, calibrate.HALO * diameter)
         owner = dataset.micrograph_names.index(name)
         here = dataset.micrograph == owner
         labels = [dataset.working[here & (dataset.kind == kind)] for kind in (GOOD, BAD)]
-        good, bad = (_nearest_only(xy, at.astype(float), LABEL_RADIUS * diameter) for at in labels)
-        parts.setdefault(part, []).append(Candidates(scores, good, bad, decoys, len(labels[0])))
+        good, bad = (_nearest_only(xy, of.astype(float), LABEL_RADIUS * diameter) for of in labels)
+        parts.setdefault(part, []).append(
+            Candidates(scores, good, bad, decoys, beside, len(labels[0]))
+        )
     return {part: Candidates.joined(found) for part, found in parts.items()}
 
 
@@ -312,6 +321,14 @@ def _candidates(
 ) -> tuple[FloatArray, FloatArray]:
     """Positions in working pixels and scores of all candidates of a working image."""
     return find_peaks(score_map(network, arch, pixels), pixels.shape, diameter, LOWEST_SCORE)
+
+
+def _best_near(places: FloatArray, xy: FloatArray, scores: FloatArray, radius: float) -> FloatArray:
+    """Best score of the candidates within a radius of each place, minus infinity for none."""
+    if not len(places) or not len(xy):
+        return np.full(len(places), -np.inf)
+    near = cKDTree(xy).query_ball_point(places, radius)
+    return np.array([scores[i].max() if i else -np.inf for i in near])
 
 
 def _nearest_only(xy: FloatArray, labels: FloatArray, radius: float) -> npt.NDArray[np.bool_]:

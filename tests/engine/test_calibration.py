@@ -54,6 +54,22 @@ def test_the_prior_is_estimated_and_scores_keep_their_promise(particles, apart, 
         assert truth[probabilities >= threshold].mean() == pytest.approx(asked, abs=0.05)
 
 
+def test_the_halos_of_particles_are_no_noise():
+    """Decoys beside particles score better than noise does; they made scores promise too little."""
+    scores, truth, noise = mixture(1500, apart=6, decoys=9000)
+    halos = np.random.default_rng(1).normal(2, 1, 3000)
+    decoys = np.concatenate([noise, halos])
+    beside = np.concatenate([np.full(len(noise), -np.inf), np.full(len(halos), 5.0)])
+    errors = [
+        expected.calibration_error(found.probability(scores), truth)
+        for found in (
+            calibrate.from_decoys(scores, decoys),
+            calibrate.from_decoys(scores, decoys, beside),
+        )
+    ]
+    assert errors[0] > 0.1 and errors[1] < 0.03
+
+
 @pytest.mark.parametrize("decoys", [3000, 9000])
 def test_false_candidates_for_each_decoy(decoys):
     scores, _, noise = mixture(1000, decoys=decoys, apart=8)
@@ -124,7 +140,8 @@ def held_out():
     """Ten candidates at scores -9, -7, ... 9; labels at five of them."""
     good, bad = np.zeros(10, bool), np.zeros(10, bool)
     good[[7, 8, 9]] = bad[[1, 6]] = True
-    return Candidates(np.arange(-9.0, 10, 2), good, bad, np.empty(0), labels=4, micrographs=2)
+    none = np.empty(0)
+    return Candidates(np.arange(-9.0, 10, 2), good, bad, none, none, labels=4, micrographs=2)
 
 
 def test_what_held_out_micrographs_tell_of_a_promise():
