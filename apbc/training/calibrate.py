@@ -18,7 +18,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 FEWEST_CANDIDATES = 100  # and as many decoys, for a fit with them
 SLOPE_SPREAD = 1.0  # standard deviation of the log slope's prior
-HALO = 0.75  # diameters round a particle in which decoys are no noise
+HALO = 0.5  # diameters round a particle in which no other candidate is kept, but decoys are
 CEILING = 0.95  # share of particles among candidates that look like particles in every way
 
 
@@ -55,7 +55,8 @@ def clear_of_particles(
     """Whether each decoy is no halo of a particle.
 
     Round a dark particle the contrast transfer makes a light ring, which is dark once the
-    sign is turned, so that decoys beside particles score better than noise does.
+    sign is turned, so that decoys at particles score better than noise does. Candidates
+    so near to a better one give way to it, so that there are none which they stand for.
 
     Parameters
     ----------
