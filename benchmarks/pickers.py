@@ -207,7 +207,7 @@ def benchmark_model(
 def topaz_program() -> Path:
     """Python of an environment with Topaz, made under ``bench/`` when it is not there."""
     python = TOPAZ_ENVIRONMENT / "bin" / "python"
-    if not (TOPAZ_ENVIRONMENT / "ready").is_file():
+    if not topaz_is_there():
         logger.info("installing Topaz into %s ...", TOPAZ_ENVIRONMENT)
         shutil.rmtree(TOPAZ_ENVIRONMENT, ignore_errors=True)
         try:
@@ -218,6 +218,11 @@ def topaz_program() -> Path:
             raise Missing(f"Topaz could not be installed: {error}") from error
         (TOPAZ_ENVIRONMENT / "ready").touch()
     return python
+
+
+def topaz_is_there() -> bool:
+    """Tell whether Topaz is installed already."""
+    return (TOPAZ_ENVIRONMENT / "ready").is_file()
 
 
 def topaz_versions() -> dict[str, str]:

@@ -15,7 +15,8 @@ Fair split: labels of the first seven micrographs, by name, scored on the last t
 those of the programs, chosen without truth.
 
 The sections ladder, classes, ceiling and labels are programs of their own with a function
-``run(seeds)``, whose figures JSON can hold, and ``table(figures)``, which gives lines of Markdown.
+``run(seeds)``, whose figures JSON can hold (``not run`` tells what is missing and why), and
+``table(figures)``, which gives lines of Markdown.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ QUALITY = (
 )
 COSTS = ("seconds", "cpu_seconds", "peak_gb")
 # Particles of a micrograph, which Topaz wants to know: the good labels, 136 a micrograph, are said
-# to hold a fifth of them (README of the benchmark).
+# to hold a fifth of them (README of the benchmark, of all ten micrographs together).
 EXPECTED = 680
 ENSEMBLE = 3
 REPEATS = 3  # of what is timed
@@ -442,10 +443,12 @@ def measure(name: str, seeds: Sequence[int]) -> dict[str, Any]:
         figures = gaps.attempt(name, lambda: OWN[name](seeds, gaps))
     else:
         figures = gaps.attempt(name, lambda: program(name).run(list(seeds)))
+        gaps.found |= (figures or {}).get("not run", {})
     used: dict[str, Any] = dict(versions())
     peers = Gaps()
     used["relion"] = peers.attempt("Relion", pickers.relion_version)
-    used |= peers.attempt("Topaz", pickers.topaz_versions) or {}
+    if pickers.topaz_is_there():
+        used |= peers.attempt("Topaz", pickers.topaz_versions) or {}
     return {
         "date": time.strftime("%Y-%m-%d"),
         "command": command_line(

@@ -7,7 +7,7 @@ The picks that each picker exports by default on two of the three scored microgr
 (those that published pickers have, too) are extracted and classified by Relion *together*: a
 particle that several pickers found is there once for each, where each has it. So the classes, and
 what is called good, are the same for everyone, and no average tells whose it is. As many places at
-random as a picker has picks lie among them: they tell what chance gives.
+random as a picker has picks on average lie among them: they tell what chance gives.
 
 The blind reader is `likeness.Likeness`, which knows the atomic model and nothing else: a class of
 `SMALLEST` particles or more is good from a likeness of `GOOD` on, fixed before any of the scored
@@ -38,11 +38,13 @@ from common import (
     PIXEL_SIZE,
     SHAPE,
     WORK,
+    CommandFailed,
     Missing,
     bench_data,
     measured,
     prepare,
     split,
+    without_folders,
 )
 from likeness import Likeness
 from pickers import Picks
@@ -97,8 +99,15 @@ def classify(
     Returns
     -------
     dict
+
+    Raises
+    ------
+    Missing
+        If there is no Relion.
+    CommandFailed
     """
     start = time.monotonic()
+    pickers.relion_version()  # tells if there is none
     shutil.rmtree(out, ignore_errors=True)
     (out / "mics").mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -122,7 +131,7 @@ def classify(
     classes, iterations = QUICK[:2] if quick else (CLASSES, ITERATIONS)
     assigned, averages = refine(out, classes, iterations)
     if len(assigned) != len(owners):
-        sys.exit(f"Relion extracted {len(assigned)} of {len(owners)} particles; see {out}")
+        raise CommandFailed(f"Relion extracted {len(assigned)} of {len(owners)} particles in {out}")
     likeness = Likeness(
         bench_data() / "data" / "models" / "betaGal.mrc", averages.shape[-1], pixel_size, SHIFT
     )
@@ -322,6 +331,8 @@ def gather(
     peers = bench_data() / "data" / "empiar-10017" / "peers"
 
     def published(peer: str) -> Picks:
+        if not (peers / peer).is_dir():
+            raise Missing(f"there are no published picks in {peers / peer}")
         return Picks(peers / peer, None, {}, {})
 
     sources: dict[str, Callable[[], Picks]] = {
@@ -337,9 +348,9 @@ def gather(
     for name, make in sources.items():
         try:
             found = make()
-        except Missing as error:
-            missing[name] = str(error)
-            logger.warning("%s is missing: %s", name, error)
+        except (Missing, CommandFailed) as error:
+            missing[name] = without_folders(str(error))
+            logger.error("NOT MEASURED: %s: %s", name, error)
             continue
         lowest = -np.inf if found.threshold is None else found.threshold
         picks[name] = {
@@ -362,7 +373,7 @@ def run(seeds: Sequence[int], quick: bool = False) -> dict[str, Any]:
     Returns
     -------
     dict
-        Of `classify`.
+        Of `classify`; ``not run`` tells which pickers are missing, and why.
     """
     _, training, test = split()
     picks, missing = gather(test, training, seeds[0])

@@ -29,7 +29,16 @@ import mrcfile
 import numpy as np
 import numpy.typing as npt
 import pickers
-from common import WORK, Missing, apbc, machine, mean_and_spread, versions
+from common import (
+    WORK,
+    CommandFailed,
+    Missing,
+    apbc,
+    machine,
+    mean_and_spread,
+    versions,
+    without_folders,
+)
 from pickers import Model, Picks
 from picking_report import spread
 from scipy.spatial import cKDTree
@@ -376,9 +385,9 @@ def run_step(
         logger.info("%s, seed %d: %s ...", step, seed, name)
         try:
             found[name], model = PICKERS[name](task)
-        except Missing as error:
-            missing[name] = str(error)
-            logger.warning("%s was not run: %s", name, error)
+        except (Missing, CommandFailed) as error:
+            missing[name] = without_folders(str(error))
+            logger.error("NOT MEASURED: %s, %s: %s", step, name, error)
             continue
         costs[name] = {"picking_seconds": round(found[name].costs["seconds"], 1)}
         if model is not None:
@@ -407,6 +416,7 @@ def run(
     -------
     dict
         By step: what it is, and for every picker the mean and spread of its figures over the seeds.
+        ``not run`` tells which pickers are missing, and why.
     """
     result: dict[str, Any] = {
         "seeds": list(seeds),
@@ -421,6 +431,7 @@ def run(
         "labels": " ".join((make_labels.__doc__ or "").partition("Returns")[0].split()),
         "topaz": {"minibatches": MINIBATCHES, "epochs": EPOCHS},
         "quick": quick,
+        "not run": {},
         "steps": {},
     }
     for step in steps or STEPS:
@@ -428,6 +439,9 @@ def run(
             str(seed): run_step(step, seed, [*PICKERS] if seed == seeds[0] else [OURS], quick)
             for seed in seeds
         }
+        for one in runs.values():
+            gaps = {f"{step}, {name}": why for name, why in one["not run"].items()}
+            result["not run"].update(gaps)
         names = dict.fromkeys(name for one in runs.values() for name in one["pickers"])
         result["steps"][step] = {
             "what": STEPS[step].told,
