@@ -9,6 +9,15 @@ year = "2021",
 url = "https://github.com/joelmeyerson/autopick-bc",
 }
 
+@inproceedings{Bekker2019,
+title = "Beyond the selected completely at random assumption for learning from positive and unlabeled data",
+author = "Bekker, Jessa and Robberechts, Pieter and Davis, Jesse",
+booktitle = "Machine Learning and Knowledge Discovery in Databases (ECML PKDD)",
+journal = "ECML PKDD",
+year = "2019",
+url = "https://arxiv.org/abs/1809.03207",
+}
+
 @article{DeLaRosaTrevin2016,
 title = "Scipion: A software framework toward integration, reproducibility and validation in 3D electron microscopy",
 author = "de la Rosa-Trevin, J. M. and Quintana, A. and Del Cano, L. and others",
@@ -18,6 +27,17 @@ number = "1",
 pages = "93 - 99",
 year = "2016",
 doi = "https://doi.org/10.1016/j.jsb.2016.04.010",
+}
+
+@inproceedings{duPlessis2015,
+title = "Convex formulation for learning from positive and unlabeled data",
+author = "du Plessis, Marthinus C. and Niu, Gang and Sugiyama, Masashi",
+booktitle = "Proceedings of the 32nd International Conference on Machine Learning",
+journal = "Proceedings of Machine Learning Research",
+volume = "37",
+pages = "1386 - 1394",
+year = "2015",
+url = "https://proceedings.mlr.press/v37/plessis15.html",
 }
 
 @article{Elias2007,
@@ -70,6 +90,16 @@ year = "2015",
 url = "https://keras.io",
 }
 
+@inproceedings{Kiryo2017,
+title = "Positive-unlabeled learning with non-negative risk estimator",
+author = "Kiryo, Ryuichi and Niu, Gang and du Plessis, Marthinus C. and Sugiyama, Masashi",
+booktitle = "Advances in Neural Information Processing Systems 30",
+journal = "Advances in Neural Information Processing Systems (NeurIPS)",
+volume = "30",
+year = "2017",
+url = "https://arxiv.org/abs/1703.00593",
+}
+
 @inproceedings{Lipton2014,
 title = "Optimal thresholding of classifiers to maximize F1 measure",
 author = "Lipton, Zachary C. and Elkan, Charles and Naryanaswamy, Balakrishnan",
@@ -98,6 +128,17 @@ booktitle = "Advances in Large Margin Classifiers",
 journal = "Advances in Large Margin Classifiers, MIT Press",
 pages = "61 - 74",
 year = "1999",
+}
+
+@article{Storey2002,
+title = "A direct approach to false discovery rates",
+author = "Storey, John D.",
+journal = "Journal of the Royal Statistical Society, Series B",
+volume = "64",
+number = "3",
+pages = "479 - 498",
+year = "2002",
+doi = "https://doi.org/10.1111/1467-9868.00346",
 }
 
 @article{Tang2007,

@@ -170,6 +170,9 @@ class ApbcProtSearch(ApbcProtTrainBase, EMProtocol):
         return methods
 
     # -------------------------- utilities ----------------------------------------
+    def _usesMixture(self):
+        return True  # the search tries it
+
     def getReportPath(self):
         """Path of the record that the viewer shows."""
         return os.path.join(self._getSearchFolder(), SEARCH_RECORD)

@@ -187,5 +187,8 @@ class ApbcProtTrain(ApbcProtTrainBase, EMProtocol):
         return self._modelLines()
 
     # -------------------------- utilities ----------------------------------------
+    def _usesMixture(self):
+        return UNLABELLED[self.unlabelled.get()] == "pu"
+
     def _getModelPath(self):
         return self._getExtraPath(MODEL_FOLDER)

@@ -186,4 +186,14 @@ class ApbcProtTrainBase(ApbcProtBase):
 
     def _citations(self):
         # Scores are calibrated with decoys (or by Platt's method), for the best F1.
-        return [*ApbcProtBase._citations(self), "Elias2007", "Platt1999", "Lipton2014"]
+        cited = [*ApbcProtBase._citations(self), "Elias2007", "Storey2002", "duPlessis2015"]
+        cited += ["Platt1999", "Lipton2014"]
+        if self.feedback.get():
+            cited.append("Bekker2019")
+        if self._usesMixture():
+            cited.append("Kiryo2017")
+        return cited
+
+    def _usesMixture(self):
+        """Tell whether places without a label are (or may be) learnt as a mixture."""
+        raise NotImplementedError

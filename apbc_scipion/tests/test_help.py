@@ -141,6 +141,9 @@ class TestHelp(unittest.TestCase):
         keys = set(apbc_scipion._references)
         for protocolClass in self.classes.values():
             keys.update(protocolClass()._citations())
+        plain, train = set(ApbcProtTrain()._citations()), ApbcProtTrain(feedback=1, unlabelled=1)
+        self.assertEqual(set(train._citations()) - plain, {"Bekker2019", "Kiryo2017"})
+        keys.update(train._citations())
         for key in sorted(keys):
             with self.subTest(key):
                 self.assertRegex(entries, r"(?m)^@\w+\{%s,$" % key)
