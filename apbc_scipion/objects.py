@@ -18,6 +18,7 @@ class ApbcDataset(EMObject):
         self._path = pwobj.String(path)
         self._good = pwobj.Integer()
         self._bad = pwobj.Integer()
+        self._views = pwobj.Integer()
         self._micrographs = pwobj.Integer()
         self._diameter = pwobj.Float()
         self._pixelSize = pwobj.Float()
@@ -30,6 +31,10 @@ class ApbcDataset(EMObject):
     def getCounts(self):
         """Numbers of good and of bad particles."""
         return self._good.get(0), self._bad.get(0)
+
+    def getViews(self):
+        """Return of how many 2D classes the good particles are; 0 where these are not known."""
+        return self._views.get(0)
 
     def getMicrographs(self):
         """Return the number of micrographs; 0 for particles read from stacks."""
@@ -47,7 +52,7 @@ class ApbcDataset(EMObject):
         """Tell whether the phases were flipped with a CTF."""
         return self._phaseFlipped.get(False)
 
-    def fill(self, good, bad, micrographs, diameter, pixelSize, phaseFlipped):
+    def fill(self, good, bad, micrographs, diameter, pixelSize, phaseFlipped, views=0):
         """Set what is known of the data set."""
         self._good.set(good)
         self._bad.set(bad)
@@ -55,6 +60,7 @@ class ApbcDataset(EMObject):
         self._diameter.set(diameter)
         self._pixelSize.set(pixelSize)
         self._phaseFlipped.set(phaseFlipped)
+        self._views.set(views)
 
     def getFiles(self):
         """Files that belong to the object."""

@@ -1,5 +1,6 @@
 """Good and bad particles to a training set."""
 
+import csv
 import json
 import os
 from enum import Enum
@@ -356,7 +357,7 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
         dataset = ApbcDataset(path=self._getDatasetPath())
         if self._fromStacks():
             pixelSize = next(iter(self._iterSets("good"))).getSamplingRate()
-            micrographs = 0
+            micrographs, views = 0, 0
             good, bad = (sum(1 for _ in self._iterParticles(kind)) for kind in KINDS)
         else:
             pixelSize = self._getMicrographs().getSamplingRate()
@@ -364,6 +365,7 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
                 micrographs = sum(1 for _ in handle)
             counts = {kind: _countRows(self._getInputPath(kind)) for kind in self._getKinds()}
             good, bad = (counts.get(kind, 0) for kind in KINDS)
+            views = _countViews(self._getInputPath("good"))
         dataset.fill(
             good,
             bad,
@@ -371,6 +373,7 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
             self.particleDiameter.get(),
             pixelSize,
             self.inputCTF.get() is not None and micrographs > 0,
+            views,
         )
         self._defineOutputs(**{outputs.outputDataset.name: dataset})
         for pointer in self._iterInputPointers():
@@ -500,6 +503,8 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
             )
         else:
             lines.append("*Read from stacks*, since their micrographs are not known.")
+        if dataset.getViews():
+            lines.append("Views: the good particles are of *%d* 2D classes." % dataset.getViews())
         if bad == 0:
             lines.append(GOOD_ALONE)
         lines += self._chosenLines()
@@ -715,3 +720,12 @@ def _countRows(folder):
         with open(os.path.join(folder, name)) as handle:
             count += sum(1 for _ in handle) - 1
     return count
+
+
+def _countViews(folder):
+    """Return the number of 2D classes that a folder of CSV files tells."""
+    views = set()
+    for name in os.listdir(folder):
+        with open(os.path.join(folder, name), newline="") as handle:
+            views.update(int(row.get("view") or 0) for row in csv.DictReader(handle))
+    return sum(view > 0 for view in views)

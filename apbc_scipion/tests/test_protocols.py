@@ -115,6 +115,8 @@ class TestCreateTrainingSet(ProtocolTest):
         protocol = new("1", "2")
         self.check(protocol, 5)
         self.assertIn("view", self.header(protocol, "good"))
+        self.assertEqual(protocol.outputDataset.getViews(), 1)
+        self.assertIn("of *1* 2D classes", "\n".join(protocol.summary()))
         self.checkGoodAlone(new("1,3", ""), 240)
 
     def header(self, protocol, kind):
@@ -134,6 +136,8 @@ class TestCreateTrainingSet(ProtocolTest):
             common.pointer(self.protCoords["good"], "outputCoordinates")
         )
         self.checkGoodAlone(protocol, 120)
+        self.assertEqual(protocol.outputDataset.getViews(), 0)
+        self.assertNotIn("2D classes", "\n".join(protocol.summary()))
 
     def test_stacks_need_bad_particles(self):
         protocol = self.newDataset(inputType=PARTICLES)
