@@ -109,8 +109,8 @@ class ApbcProtTrain(ApbcProtTrainBase, EMProtocol):
             label="Take places without a label",
             help="Most particles carry no label, so that background is not all background.\n"
             "_as weak negatives_: negatives that count little.\n"
-            "_as a mixture (PU)_: positive and unlabelled learning, which reckons with an "
-            "estimated share of particles among them.",
+            "_as a mixture (PU)_: positive and unlabelled learning, which takes 3 % of these "
+            "places for centres of particles.",
         )
         self._defineGpuWizard(form)
         form.addParallelSection(threads=0, mpi=0)

@@ -62,7 +62,7 @@ class ApbcProtTrainBase(ApbcProtBase):
             label="Balance the views?",
             help="Yes: good particles of a rare 2D class are drawn more often, so that the network "
             "sees all views alike. No: as they come. It needs a training set that knows the 2D "
-            "classes of its particles.",
+            "classes of its particles, as the summary of the set tells.",
         )
         form.addParam(
             "precision",
