@@ -6,7 +6,7 @@ places that it is sure of and that nobody labelled are no negatives for the next
 confident picks at the side of bad labels become negatives (hard ones). Labels lie mostly on clear
 particles: 2D classes of doubtful ones are seldom chosen. So a label that scores low is drawn as
 much more often as there are more unlabelled particles to be expected at its score (weights by the
-inverse of the propensity to be labelled: Bekker et al. 2019, arXiv:1808.08755). Whether that helped
+inverse of the propensity to be labelled: Bekker et al. 2019, arXiv:1809.03207). Whether that helped
 is measured on the labels of held-out micrographs; rounds go on while it does.
 """
 
