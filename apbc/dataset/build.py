@@ -157,7 +157,7 @@ def from_micrographs(
     ctfs = read_ctf(options.ctf_file) if options.ctf_file else {}
     by_name = {path.stem: path for path in paths}
     missing = sorted(set(labels.positions) - set(by_name))
-    names = [path.stem for path in paths if path.stem in labels.positions]
+    names = [path.stem for path in paths if labels.number_on(path.stem)]
     if not names:
         raise ApbcError(
             f"none of the {len(paths)} micrographs ({paths[0].name}, ...) has labels, which are "

@@ -114,6 +114,10 @@ class Labels:
         """Labels of one kind on one micrograph."""
         return self.positions.get(name, {}).get(kind, NOWHERE)
 
+    def number_on(self, name: str) -> int:
+        """Count the labels of all kinds on one micrograph."""
+        return sum(map(len, self.positions.get(name, {}).values()))
+
     def total(self, kind: int) -> int:
         """Count the labels of one kind."""
         return sum(len(kinds.get(kind, NOWHERE)) for kinds in self.positions.values())

@@ -198,6 +198,7 @@ class Dataset:
         self.preprocessing = Preprocessing.from_dict(json.loads(self._file.attrs["preprocessing"]))
         self._crops = self._file["crops"]
         self._map: npt.NDArray[np.uint8] | None = None
+        self._offsets = np.empty(0, np.int64)
         self.crop_size = int(self._crops.shape[1])
         labels = self._file["labels"]
         n = len(labels["kind"])
@@ -231,6 +232,7 @@ class Dataset:
         trace: TracebackType | None,
     ) -> None:
         """Close the file."""
+        self._map = None
         self._file.close()
 
     def crops(self, positions: npt.NDArray[np.integer]) -> FloatImage:
@@ -251,21 +253,39 @@ class Dataset:
 
         They are taken out of a memory map of the file, past the HDF5 library, whose
         lookup of a chunk for every crop takes longer than a step of training.
+
+        Raises
+        ------
+        ApbcError
+            If another program has packed the file anew.
         """
         if self._map is None:
+            self._offsets = self._find_crops()
             self._map = np.memmap(self.path, np.uint8, mode="r")
-            self._offsets = np.zeros(len(self._crops), np.int64)
-            self._crops.id.chunk_iter(self._note_offset)
         size = self.crop_size**2 * 2
         pixels = [self._map[start : start + size] for start in self._offsets[positions]]
         shape = (len(pixels), self.crop_size, self.crop_size)
         if not pixels:
             return np.empty(shape, np.float16)
-        return np.stack(pixels).view(np.float16).reshape(shape)
+        stored = np.stack(pixels).view(self._crops.dtype).reshape(shape)
+        return stored.astype(np.float16, copy=False)  # of this machine's byte order
 
-    def _note_offset(self, chunk: Any) -> None:
-        """Where the pixels of a crop begin in the file; called for each chunk."""
-        self._offsets[chunk.chunk_offset[0]] = chunk.byte_offset
+    def _find_crops(self) -> npt.NDArray[np.int64]:
+        """Where the pixels of each crop begin in the file, which holds them as they are."""
+        offsets = np.zeros(len(self._crops), np.int64)
+
+        def note(chunk: Any) -> None:
+            offsets[chunk.chunk_offset[0]] = chunk.byte_offset
+
+        plain = self._crops.id.get_create_plist().get_nfilters() == 0
+        if plain and self._crops.chunks == (1, self.crop_size, self.crop_size):
+            self._crops.id.chunk_iter(note)
+        if not offsets.all():  # a chunk that was never written has no place either
+            raise ApbcError(
+                f"the crops of {self.path} do not lie in it as apbc dataset writes them: another "
+                "program packed it anew; make it again with apbc dataset"
+            )
+        return offsets
 
     def crops_of(self, split: int | None, kinds: tuple[int, ...]) -> npt.NDArray[np.int64]:
         """Positions of the crops of a split (None: all) and of some kinds."""
@@ -283,6 +303,22 @@ class Dataset:
     def image_names(self) -> list[str]:
         """Names of the micrographs whose working image was kept."""
         return list(self._file["images"])
+
+    @property
+    def split_by_micrograph(self) -> bool:
+        """Whether whole micrographs were split, and not particles."""
+        return bool(self.provenance["options"]["split_by"] == "micrograph")
+
+    def images_of(self, *splits: int) -> list[str]:
+        """Names of the kept micrographs of some splits; none where particles were split."""
+        if not self.split_by_micrograph:
+            return []
+        return [name for name in self.image_names if self.split_of_micrograph(name) in splits]
+
+    def labels_on(self, name: str, kind: int) -> npt.NDArray[np.int64]:
+        """Rows of the labels of a kind on a micrograph."""
+        here = self.micrograph == self.micrograph_names.index(name)
+        return np.flatnonzero(here & (self.kind == kind))
 
     def split_of_micrograph(self, name: str) -> int:
         """Split of a micrograph, when the split is by micrograph."""

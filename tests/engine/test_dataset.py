@@ -254,6 +254,43 @@ def test_labels_of_other_micrographs(folder, capsys, demo_diameter):
     assert "file names must agree" in fails(folder, capsys, demo_diameter)
 
 
+def test_a_micrograph_without_labels_is_left_out(folder, demo_diameter):
+    name = sorted((folder / "good").glob("*.csv"))[0].stem
+    for kind in ("good", "bad"):
+        write_coordinates(folder / kind / f"{name}.csv", np.empty((0, 2)))
+    run_apbc(
+        ["dataset", "--micrographs", folder / "micrographs", "--good", folder / "good"]
+        + ["--bad", folder / "bad", "--diameter", demo_diameter, "--out", folder / "d.h5"]
+    )
+    with Dataset(folder / "d.h5") as dataset:
+        assert len(dataset.micrograph_names) == 5 and name not in dataset.micrograph_names
+
+
+def packed_anew(dataset, path, dtype, **how):
+    """A copy of a data set as another program may write it; its crops."""
+    with h5py.File(dataset, "r") as old, h5py.File(path, "w") as new:
+        new.attrs.update(old.attrs)
+        for part in ("images", "labels", "micrographs"):
+            old.copy(part, new)
+        crops = old["crops"][:]
+        new.create_dataset("crops", data=crops.astype(dtype), chunks=(1, *crops.shape[1:]), **how)
+    return crops
+
+
+def test_crops_that_were_compressed_are_refused(demo_dataset, tmp_path):
+    packed_anew(demo_dataset, tmp_path / "d.h5", np.float16, compression="gzip")
+    with Dataset(tmp_path / "d.h5") as dataset, pytest.raises(ApbcError, match="packed it anew"):
+        dataset.stored_crops(np.arange(3))
+
+
+def test_crops_of_the_other_byte_order(demo_dataset, tmp_path):
+    crops = packed_anew(demo_dataset, tmp_path / "d.h5", ">f2")
+    with Dataset(tmp_path / "d.h5") as dataset:
+        stored = dataset.stored_crops(np.arange(3))
+    assert stored.dtype == np.float16
+    np.testing.assert_array_equal(stored, crops[:3])
+
+
 def test_good_labels_alone(demo_data, demo_dataset, demo_diameter, tmp_path, caplog):
     caplog.set_level("INFO")
     out = tmp_path / "good.h5"
