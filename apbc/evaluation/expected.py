@@ -6,13 +6,26 @@ precision of the candidates above a threshold is the mean of their scores.
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
+
+logger = logging.getLogger(__name__)
 
 FloatArray = npt.NDArray[np.float64]
 Array = npt.NDArray[np.generic]
 
 BINS = 10
+
+
+@dataclass(frozen=True)
+class Promise:
+    """A threshold, and the precision to be expected of what it keeps (None of nothing)."""
+
+    threshold: float
+    expected: float | None
 
 
 def expected_precision(scores: FloatArray, threshold: float) -> float | None:
@@ -54,6 +67,39 @@ def threshold_for_precision(scores: FloatArray, precision: float) -> float | Non
     means = np.cumsum(ordered) / np.arange(1, len(ordered) + 1)
     enough = np.flatnonzero(means >= precision)
     return float(ordered[enough[-1]]) if len(enough) else None
+
+
+def promised_threshold(scores: FloatArray, precision: float, otherwise: float) -> Promise:
+    """Lowest threshold that promises a precision; a warning where none does.
+
+    Parameters
+    ----------
+    scores : ndarray, shape (n,)
+        Calibrated scores of all candidates.
+    precision : float
+    otherwise : float
+        Threshold where the promise cannot be kept.
+
+    Returns
+    -------
+    Promise
+    """
+    threshold = threshold_for_precision(scores, precision)
+    if threshold is not None:
+        return Promise(threshold, expected_precision(scores, threshold))
+    expected = expected_precision(scores, otherwise)
+    if not len(scores):
+        logger.warning("no candidates: a precision of %g cannot be promised", precision)
+    else:
+        logger.warning(
+            "NO THRESHOLD PROMISES A PRECISION OF %g: even the best candidate has a score of %.3f "
+            "only; %.3f is taken instead, which promises %s",
+            precision,
+            scores.max(),
+            otherwise,
+            "nothing" if expected is None else f"{expected:.3f}",
+        )
+    return Promise(otherwise, expected)
 
 
 def best_expected_threshold(scores: FloatArray) -> float:

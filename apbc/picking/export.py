@@ -1,29 +1,17 @@
-"""What a threshold exports of the candidates, and the threshold that keeps a promise."""
+"""What a threshold exports of the candidates."""
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from apbc.evaluation.expected import expected_precision, threshold_for_precision
+from apbc.evaluation.expected import Promise, promised_threshold
 from apbc.io.coordinates import read_coordinates, write_coordinates
 from apbc.picking.options import CANDIDATES, PickOptions
 
-logger = logging.getLogger(__name__)
-
 FloatArray = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Promise:
-    """A threshold, and the precision to be expected of what it exports (None of nothing)."""
-
-    threshold: float
-    expected: float | None
 
 
 def candidate_file(out: Path, name: str) -> Path:
@@ -62,39 +50,6 @@ def export(
     for suffix in options.formats:
         write_coordinates(out / f"{name}.{suffix}", kept[:, :2], kept[:, 2], box)
     return len(kept)
-
-
-def promised_threshold(scores: FloatArray, precision: float, otherwise: float) -> Promise:
-    """Lowest threshold that promises a precision; a warning where none does.
-
-    Parameters
-    ----------
-    scores : ndarray, shape (n,)
-        Calibrated scores of all candidates.
-    precision : float
-    otherwise : float
-        Threshold where the promise cannot be kept.
-
-    Returns
-    -------
-    Promise
-    """
-    threshold = threshold_for_precision(scores, precision)
-    if threshold is not None:
-        return Promise(threshold, expected_precision(scores, threshold))
-    expected = expected_precision(scores, otherwise)
-    if not len(scores):
-        logger.warning("no candidates: a precision of %g cannot be promised", precision)
-    else:
-        logger.warning(
-            "NO THRESHOLD PROMISES A PRECISION OF %g: even the best candidate has a score of %.3f "
-            "only; exporting at %.3f instead, which promises %s",
-            precision,
-            scores.max(),
-            otherwise,
-            "nothing" if expected is None else f"{expected:.3f}",
-        )
-    return Promise(otherwise, expected)
 
 
 def export_with_promise(

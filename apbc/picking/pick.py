@@ -13,6 +13,7 @@ from typing import Any
 
 from apbc import __version__
 from apbc.errors import ApbcError
+from apbc.evaluation.expected import Promise
 from apbc.geometry import box_size_for
 from apbc.io.coordinates import read_coordinates
 from apbc.io.ctf import Ctf
@@ -21,13 +22,7 @@ from apbc.io.images import MicrographInfo, micrograph_info, pixel_size_of
 from apbc.io.runs import NAME as RUN_FILE
 from apbc.io.runs import locked
 from apbc.models.folder import Model
-from apbc.picking.export import (
-    Promise,
-    candidate_file,
-    candidate_files,
-    export,
-    export_with_promise,
-)
+from apbc.picking.export import candidate_file, candidate_files, export, export_with_promise
 from apbc.picking.options import CANDIDATES, FORMATS, MAPS, PickOptions
 from apbc.picking.pipeline import Done, Share
 from apbc.progress import track
