@@ -16,14 +16,17 @@ from scipy.spatial import cKDTree
 from apbc.dataset.labels import BAD, GOOD, UNLABELLED
 from apbc.dataset.split import NAMES, TEST, TRAIN, VALIDATION
 from apbc.dataset.store import Dataset
+from apbc.dataset.views import UNKNOWN
 from apbc.evaluation.expected import (
     best_expected_threshold,
     expected_precision,
+    promised_threshold,
     threshold_for_precision,
 )
+from apbc.evaluation.label_ranks import LabelRanks, candidates_of_labels, ranks_of
+from apbc.evaluation.recall import PartRecall, recall_of_parts
 from apbc.models.architecture import Architecture
 from apbc.models.calibration import Calibration
-from apbc.picking.export import promised_threshold
 from apbc.picking.peaks import find_peaks
 from apbc.picking.score_map import middle_scores, score_map
 from apbc.training import calibrate
@@ -162,7 +165,7 @@ def calibrate_on(
 ) -> tuple[Calibration, dict[int, Candidates]]:
     """Calibration on the validation split, and the candidates of the held-out micrographs."""
     candidates: dict[int, Candidates] = {}
-    if dataset.provenance["options"]["split_by"] == "micrograph":
+    if dataset.split_by_micrograph:
         candidates = find_candidates(dataset, network, arch, (VALIDATION, TEST))
     found = (
         from_candidates([candidates[VALIDATION]], "validation")
@@ -302,25 +305,133 @@ def find_candidates(
         part = dataset.split_of_micrograph(name)
         if part not in splits:
             continue
-        pixels = dataset.image(name)
-        xy, scores = _candidates(network, arch, pixels, diameter)
-        at, decoys = _candidates(network, arch, -pixels, diameter)
+        xy, scores = candidates_on(dataset, network, arch, name)
+        at, decoys = candidates_on(dataset, network, arch, name, negative=True)
         beside = _best_near(at, xy, scores, calibrate.HALO * diameter)
-        owner = dataset.micrograph_names.index(name)
-        here = dataset.micrograph == owner
-        labels = [dataset.working[here & (dataset.kind == kind)] for kind in (GOOD, BAD)]
-        good, bad = (_nearest_only(xy, of.astype(float), LABEL_RADIUS * diameter) for of in labels)
+        near = [found_labels(dataset, name, kind, xy) for kind in (GOOD, BAD)]
+        good, bad = (np.isin(np.arange(len(xy)), found) for found in near)
         parts.setdefault(part, []).append(
-            Candidates(scores, good, bad, decoys, beside, len(labels[0]))
+            Candidates(scores, good, bad, decoys, beside, len(near[0]))
         )
     return {part: Candidates.joined(found) for part, found in parts.items()}
 
 
-def _candidates(
-    network: keras.Model, arch: Architecture, pixels: npt.NDArray[np.float32], diameter: float
+def candidates_on(
+    dataset: Dataset, network: keras.Model, arch: Architecture, name: str, negative: bool = False
 ) -> tuple[FloatArray, FloatArray]:
-    """Positions in working pixels and scores of all candidates of a working image."""
+    """Candidates of a micrograph that the data set keeps, down to scores that no particle has.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    network : keras.Model
+    arch : Architecture
+    name : str
+        Of the micrograph.
+    negative : bool, optional
+        Turn its sign: the candidates are decoys.
+
+    Returns
+    -------
+    positions : ndarray, shape (n, 2)
+        ``x, y`` in working pixels, best score first.
+    scores : ndarray, shape (n,)
+    """
+    pixels = -dataset.image(name) if negative else dataset.image(name)
+    diameter = dataset.preprocessing.diameter_pixels
     return find_peaks(score_map(network, arch, pixels), pixels.shape, diameter, LOWEST_SCORE)
+
+
+def found_labels(
+    dataset: Dataset, name: str, kind: int, xy: FloatArray, radius: float = LABEL_RADIUS
+) -> npt.NDArray[np.int64]:
+    """Candidate of each label of a kind on a micrograph, -1 where there is none.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    name : str
+        Of the micrograph.
+    kind : int
+    xy : ndarray, shape (n, 2)
+        Of the candidates, in working pixels.
+    radius : float, optional
+        In diameters.
+
+    Returns
+    -------
+    ndarray of int, shape (labels,)
+        In the order of `Dataset.labels_on`.
+    """
+    labels = dataset.working[dataset.labels_on(name, kind)].astype(float)
+    return candidates_of_labels(xy, labels, radius * dataset.preprocessing.diameter_pixels)
+
+
+def rank_labels(
+    dataset: Dataset, network: keras.Model, arch: Architecture, part: int
+) -> tuple[LabelRanks, FloatArray]:
+    """When the labels of a split's micrographs are found, as candidates are picked.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        It keeps micrographs of that split.
+    network : keras.Model
+    arch : Architecture
+    part : int
+        The split.
+
+    Returns
+    -------
+    ranks : LabelRanks
+    scores : ndarray
+        Of the candidates of all these micrographs.
+    """
+    names = dataset.images_of(part)
+    found = {name: candidates_on(dataset, network, arch, name) for name in names}
+    pooled = np.concatenate([scores for _, scores in found.values()])
+
+    def ranks(kind: int) -> FloatArray:
+        return np.concatenate(
+            [
+                ranks_of(found_labels(dataset, name, kind, xy), scores, pooled, len(names))
+                for name, (xy, scores) in found.items()
+            ]
+        )
+
+    return LabelRanks(ranks(GOOD), ranks(BAD)), pooled
+
+
+def recall_of_views(
+    dataset: Dataset, network: keras.Model, arch: Architecture, threshold: float
+) -> list[PartRecall]:
+    """Recall of each view on the held-out micrographs that the data set keeps.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    network : keras.Model
+    arch : Architecture
+    threshold : float
+        Score, as the network gives it, from which a candidate is picked.
+
+    Returns
+    -------
+    list of PartRecall
+        By rising 2D class; empty where no class is known.
+    """
+    views, found = [np.empty(0, np.int64)], [np.empty(0, bool)]
+    for name in dataset.images_of(VALIDATION, TEST):
+        view = dataset.view[dataset.labels_on(name, GOOD)]
+        known = view != UNKNOWN
+        if known.any():
+            xy, scores = candidates_on(dataset, network, arch, name)
+            at = found_labels(dataset, name, GOOD, xy[scores >= threshold])
+            views.append(view[known].astype(np.int64))
+            found.append(at[known] >= 0)
+    parts, hits = np.concatenate(views), np.concatenate(found)
+    overall = float(hits.mean()) if len(hits) else 0.0
+    return recall_of_parts(parts, hits, overall, len(np.unique(parts)))
 
 
 def _best_near(places: FloatArray, xy: FloatArray, scores: FloatArray, radius: float) -> FloatArray:
@@ -329,12 +440,3 @@ def _best_near(places: FloatArray, xy: FloatArray, scores: FloatArray, radius: f
         return np.full(len(places), -np.inf)
     near = cKDTree(xy).query_ball_point(places, radius)
     return np.array([scores[i].max() if i else -np.inf for i in near])
-
-
-def _nearest_only(xy: FloatArray, labels: FloatArray, radius: float) -> npt.NDArray[np.bool_]:
-    """Whether each candidate is the nearest one to some label, within a radius."""
-    marked = np.zeros(len(xy), bool)
-    if len(xy) and len(labels):
-        distance, index = cKDTree(xy).query(labels)
-        marked[index[distance <= radius]] = True
-    return marked

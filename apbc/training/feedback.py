@@ -22,21 +22,13 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from apbc.dataset.labels import BAD, GOOD
-from apbc.dataset.split import TEST, TRAIN, VALIDATION
+from apbc.dataset.split import TRAIN, VALIDATION
 from apbc.dataset.store import Dataset
-from apbc.evaluation.label_ranks import (
-    LabelRanks,
-    candidates_of_labels,
-    measure,
-    pick_window,
-    ranks_of,
-)
+from apbc.evaluation.label_ranks import measure, pick_window
 from apbc.models.architecture import Architecture
 from apbc.models.calibration import Calibration
-from apbc.picking.peaks import find_peaks
-from apbc.picking.score_map import score_map
+from apbc.training.candidates import LABEL_RADIUS, candidates_on, found_labels, rank_labels
 from apbc.training.samples import BAD_RADIUS, RING, Feedback
-from apbc.training.view_recall import recall_of_views
 
 if TYPE_CHECKING:
     import keras
@@ -47,9 +39,7 @@ FloatArray = npt.NDArray[np.float64]
 
 SURE = 0.5  # calibrated score from which a place is no negative any more
 BAD_REGION = 0.75  # diameters round a bad label in which confident picks are mined
-LABEL_RADIUS = 0.25  # a pick within this many diameters of a label has it
-NEAR_LABEL = 0.35  # as above, for the score of a label, which may lie beside its particle
-LOWEST_SCORE = -8.0
+NEAR_LABEL = 0.35  # diameters to the candidate that gives a label its score: labels lie beside
 MOST_OFTEN = 4.0  # a label is drawn at most so many times as often as the mean one
 TENTHS = 10
 FEWEST_SCORED = 50  # labels with a score, to weigh them by it
@@ -108,15 +98,16 @@ def find_feedback(
     diameter = dataset.preprocessing.diameter_pixels
     likely, mined, at_good, at_bad = {}, {}, 0, 0
     pooled, label_scores = [np.empty(0)], np.full(len(dataset.kind), np.nan)
-    for name in _kept(dataset, TRAIN):
-        xy, scores = _candidates(dataset, network, arch, name)
+    for name in dataset.images_of(TRAIN):
+        xy, scores = candidates_on(dataset, network, arch, name)
         pooled.append(scores)
-        rows = _rows(dataset, name, GOOD)
-        at = candidates_of_labels(xy, dataset.working[rows].astype(float), NEAR_LABEL * diameter)
-        label_scores[rows[at >= 0]] = scores[at[at >= 0]]
+        good, bad = (dataset.labels_on(name, kind) for kind in (GOOD, BAD))
+        at = found_labels(dataset, name, GOOD, xy, NEAR_LABEL)
+        label_scores[good[at >= 0]] = scores[at[at >= 0]]
         xy = xy[calibration.probability(scores) >= SURE]
-        good, bad = (_labels(dataset, name, kind) for kind in (GOOD, BAD))
-        to_good, to_bad = _distance(xy, good) / diameter, _distance(xy, bad) / diameter
+        to_good, to_bad = (
+            _distance(xy, dataset.working[rows].astype(float)) / diameter for rows in (good, bad)
+        )
         free = to_good > RING[0]
         near_bad = free & (to_bad <= BAD_REGION)
         likely[name] = xy[free & ~near_bad]
@@ -177,27 +168,10 @@ def held_out_measure(
     float or None
         See `apbc.evaluation.label_ranks.measure`; None without such micrographs.
     """
-    names = _kept(dataset, VALIDATION)
-    if not names or particles <= 0:
+    if not dataset.images_of(VALIDATION) or particles <= 0:
         return None
-    found = {name: _candidates(dataset, network, arch, name) for name in names}
-    pooled = np.concatenate([scores for _, scores in found.values()])
-    radius = LABEL_RADIUS * dataset.preprocessing.diameter_pixels
-
-    def ranks(kind: int) -> FloatArray:
-        return np.concatenate(
-            [
-                ranks_of(
-                    candidates_of_labels(xy, _labels(dataset, name, kind), radius),
-                    scores,
-                    pooled,
-                    len(names),
-                )
-                for name, (xy, scores) in found.items()
-            ]
-        )
-
-    return measure(LabelRanks(ranks(GOOD), ranks(BAD)), pick_window(particles))
+    ranks, _ = rank_labels(dataset, network, arch, VALIDATION)
+    return measure(ranks, pick_window(particles))
 
 
 def rounds(
@@ -250,60 +224,6 @@ def rounds(
         best, figure, kept = made, new, number
     records[kept] = Round(**{**records[kept].to_dict(), "kept": True})
     return best, records
-
-
-def held_out_views(
-    dataset: Dataset, network: keras.Model, arch: Architecture, threshold: float
-) -> dict[str, dict[str, Any]]:
-    """Recall of each view on the held-out micrographs that the data set keeps.
-
-    Parameters
-    ----------
-    dataset : Dataset
-    network : keras.Model
-    arch : Architecture
-    threshold : float
-        Score, as the network gives it, from which a candidate is picked.
-
-    Returns
-    -------
-    dict
-        See `apbc.training.view_recall.recall_of_views`.
-    """
-    views, found = [np.empty(0, np.int64)], [np.empty(0, bool)]
-    radius = LABEL_RADIUS * dataset.preprocessing.diameter_pixels
-    for name in _kept(dataset, VALIDATION, TEST):
-        xy, scores = _candidates(dataset, network, arch, name)
-        good = _rows(dataset, name, GOOD)
-        views.append(dataset.view[good])
-        labels = dataset.working[good].astype(float)
-        found.append(candidates_of_labels(xy[scores >= threshold], labels, radius) >= 0)
-    return recall_of_views(np.concatenate(views), np.concatenate(found))
-
-
-def _kept(dataset: Dataset, *splits: int) -> list[str]:
-    """Micrographs of some splits that the data set keeps; none where particles are split."""
-    if dataset.provenance["options"]["split_by"] != "micrograph":
-        return []
-    return [name for name in dataset.image_names if dataset.split_of_micrograph(name) in splits]
-
-
-def _candidates(
-    dataset: Dataset, network: keras.Model, arch: Architecture, name: str
-) -> tuple[FloatArray, FloatArray]:
-    pixels = dataset.image(name)
-    diameter = dataset.preprocessing.diameter_pixels
-    return find_peaks(score_map(network, arch, pixels), pixels.shape, diameter, LOWEST_SCORE)
-
-
-def _rows(dataset: Dataset, name: str, kind: int) -> npt.NDArray[np.int64]:
-    """Labels of one kind on a micrograph."""
-    owner = dataset.micrograph_names.index(name)
-    return np.flatnonzero((dataset.micrograph == owner) & (dataset.kind == kind))
-
-
-def _labels(dataset: Dataset, name: str, kind: int) -> FloatArray:
-    return dataset.working[_rows(dataset, name, kind)].astype(float)
 
 
 def _distance(xy: FloatArray, labels: FloatArray) -> FloatArray:

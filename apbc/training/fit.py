@@ -293,6 +293,11 @@ def open_checkpoints(folder: Path, request: dict[str, Any]) -> Path:
     -------
     Path
         `folder`.
+
+    Raises
+    ------
+    ApbcError
+        If the folder holds something else, or cannot be written.
     """
     note = folder / "request.json"
     if note.is_file() and json.loads(note.read_text()) == request:
@@ -306,6 +311,5 @@ def open_checkpoints(folder: Path, request: dict[str, Any]) -> Path:
     if folder.exists():
         logger.info("%s belongs to another training and is emptied", folder)
         shutil.rmtree(folder)
-    folder.mkdir(parents=True)
     write_json(note, request)
     return folder

@@ -12,32 +12,21 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 
 from apbc import __version__
-from apbc.dataset.labels import BAD, GOOD
+from apbc.dataset.labels import GOOD
 from apbc.dataset.split import NAMES, TEST, VALIDATION
 from apbc.dataset.store import Dataset
 from apbc.display import search as pages
 from apbc.errors import ApbcError
-from apbc.evaluation.label_ranks import (
-    LabelRanks,
-    candidates_of_labels,
-    measure,
-    pick_window,
-    ranks_of,
-    shares,
-)
+from apbc.evaluation.label_ranks import LabelRanks, measure, pick_window, shares
 from apbc.io.files import plain, read_json, write_json
-from apbc.models.architecture import Architecture
 from apbc.models.calibration import Calibration
 from apbc.models.folder import CARD_FILE, load_model, read_card
-from apbc.picking.peaks import find_peaks
-from apbc.picking.score_map import score_map
 from apbc.system.devices import Device
-from apbc.training.candidates import LABEL_RADIUS, LOWEST_SCORE
+from apbc.training.candidates import rank_labels
 from apbc.training.report import add_section
 from apbc.training.search_plan import (
     Changes,
@@ -212,13 +201,12 @@ class _Trials:
 
 def _check(dataset: Dataset, out: Path) -> None:
     """Refuse a data set that cannot be searched on, and a folder that is not the search's."""
-    parts = [np.isin(dataset.split_of_micrograph(name), VALIDATION) for name in dataset.image_names]
-    if dataset.provenance["options"]["split_by"] != "micrograph" or not any(parts):
+    if not dataset.images_of(VALIDATION):
         raise ApbcError(
             f"{dataset.path} has no whole micrographs for validation, which a search needs; make "
             "it from at least 5 labelled micrographs"
         )
-    if not len(_labels(dataset, VALIDATION, GOOD)):
+    if not _has_good(dataset, VALIDATION):
         raise ApbcError(
             f"the validation micrographs of {dataset.path} have no good labels to find; make it "
             "from more labels"
@@ -250,57 +238,21 @@ def _trained(
 def _measured(dataset: Dataset, folder: Path, part: int) -> dict[str, Any]:
     """Ranks of the labels of a split's micrographs with a trained model, as plain values."""
     model = load_model(folder)
-    pooled, calibration = [], Calibration(**model.card["calibration_of_split"])
-    found = []
-    for name in _micrographs(dataset, part):
-        positions, scores = _candidates(dataset, model.network, model.architecture, name)
-        pooled.append(scores)
-        radius = LABEL_RADIUS * dataset.preprocessing.diameter_pixels
-        near = [
-            candidates_of_labels(positions, _labels_on(dataset, name, kind), radius)
-            for kind in (GOOD, BAD)
-        ]
-        found.append((near, scores))
-    together, n = np.concatenate(pooled), len(pooled)
-    good, bad = (
-        np.concatenate([ranks_of(near[kind], scores, together, n) for near, scores in found])
-        for kind in (0, 1)
-    )
-    promised = float(calibration.probability(together).sum()) / n
+    calibration = Calibration(**model.card["calibration_of_split"])
+    ranks, scores = rank_labels(dataset, model.network, model.architecture, part)
+    n = len(dataset.images_of(part))
+    promised = float(calibration.probability(scores).sum()) / n
     return {
         "micrographs": n,
-        "particles": max(promised, len(good) / n),
-        "good": good.round(RANK_DIGITS),
-        "bad": bad.round(RANK_DIGITS),
+        "particles": max(promised, len(ranks.good) / n),
+        "good": ranks.good.round(RANK_DIGITS),
+        "bad": ranks.bad.round(RANK_DIGITS),
     }
 
 
-def _candidates(
-    dataset: Dataset, network: keras.Model, arch: Architecture, name: str
-) -> tuple[FloatArray, FloatArray]:
-    """Positions in working pixels and scores of the candidates of a kept micrograph."""
-    pixels = dataset.image(name)
-    diameter = dataset.preprocessing.diameter_pixels
-    return find_peaks(score_map(network, arch, pixels), pixels.shape, diameter, LOWEST_SCORE)
-
-
-def _micrographs(dataset: Dataset, part: int) -> list[str]:
-    """Names of the kept micrographs of a split."""
-    return [name for name in dataset.image_names if dataset.split_of_micrograph(name) == part]
-
-
-def _labels_on(dataset: Dataset, name: str, kind: int) -> FloatArray:
-    """Labels of a kind on a micrograph, in working pixels."""
-    owner = dataset.micrograph_names.index(name)
-    rows = (dataset.micrograph == owner) & (dataset.kind == kind)
-    return dataset.working[rows].astype(float)
-
-
-def _labels(dataset: Dataset, part: int, kind: int) -> FloatArray:
-    """Labels of a kind on all kept micrographs of a split."""
-    return np.concatenate(
-        [np.empty((0, 2)), *(_labels_on(dataset, n, kind) for n in _micrographs(dataset, part))]
-    )
+def _has_good(dataset: Dataset, part: int) -> bool:
+    """Whether the kept micrographs of a split have good labels."""
+    return any(len(dataset.labels_on(name, GOOD)) for name in dataset.images_of(part))
 
 
 def _ranks(values: Sequence[float | None]) -> FloatArray:
@@ -323,7 +275,7 @@ def _test_figures(
     dataset: Dataset, out: Path, summary: Summary, chosen: Changes
 ) -> dict[str, Any] | None:
     """Figures of the chosen settings on the test micrographs, or None where there are none."""
-    if not len(_labels(dataset, TEST, GOOD)):
+    if not _has_good(dataset, TEST):
         return None
     found = _measured(dataset, out / summary.trials[chosen][0].folder / MODEL, TEST)
     ranks = LabelRanks(found["good"], found["bad"])
@@ -347,7 +299,7 @@ def _record(dataset: Dataset, plan: SearchPlan, runs: _Trials, finished: bool) -
         "apbc_version": __version__,
         "data_hash": dataset.data_hash,
         "split": NAMES[VALIDATION],
-        "micrographs": len(_micrographs(dataset, VALIDATION)),
+        "micrographs": len(dataset.images_of(VALIDATION)),
         "good_labels": len(ranks.good),
         "bad_labels": len(ranks.bad),
         "particles": round(summary.particles, 1),

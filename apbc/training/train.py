@@ -46,19 +46,18 @@ from apbc.training.candidates import (
     from_candidates,
     is_good,
     promise,
+    recall_of_views,
 )
 from apbc.training.feedback import (
     Round,
     find_feedback,
     held_out_measure,
-    held_out_views,
     rounds,
 )
 from apbc.training.fit import FitPlan, Fitted, fit, open_checkpoints
 from apbc.training.report import ReportData, write_report
 from apbc.training.samples import Feedback
 from apbc.training.sheet import make_sheet
-from apbc.training.view_recall import lost_views
 
 logger = logging.getLogger(__name__)
 
@@ -97,12 +96,6 @@ class Trained:
     calibration: Calibration
     candidates: dict[int, Candidates]
     feedback: Feedback | None = None
-
-    @property
-    def threshold(self) -> float:
-        """Default threshold on the held-out micrographs, as a score of the network."""
-        threshold = default_threshold(list(self.candidates.values()), self.calibration)
-        return self.calibration.score(threshold)
 
 
 def train(
@@ -146,6 +139,7 @@ def train(
     parent = load_model(start) if start else None
     starts = _starts(parent, arch, dataset, options.ensemble)
     request = {
+        "apbc_version": __version__,
         "data_hash": dataset.data_hash,
         "from": parent.card["weights_sha256"] if parent else None,
         **asdict(options),
@@ -165,14 +159,6 @@ def train(
         for part, values in probabilities.items()
     }
     test_calibration = calibration
-    views = held_out_views(dataset, network, arch, trained.threshold)
-    _add_recall_before(views, dataset, arch, parent)
-    if lost_views(views):
-        logger.warning(
-            "views that this picker loses (2D classes %s): it finds far fewer of their held-out "
-            "labels than of all; give more particles of these classes",
-            ", ".join(lost_views(views)),
-        )
     everywhere = list(candidates.values())
     refitted: list[Fitted] = []
     if options.refit:
@@ -181,6 +167,17 @@ def train(
         everywhere = list(find_candidates(dataset, network, arch).values())
         calibration = from_candidates(everywhere, "all") or calibration
     threshold = default_threshold(everywhere, calibration, options.precision)
+    threshold = math.floor(threshold * 1000) / 1000  # rounded up, it might keep nothing
+    lowest = test_calibration.score(threshold)
+    views = recall_of_views(dataset, trained.network, arch, lowest)
+    before = _recall_before(dataset, arch, parent)
+    lost = [str(view.part) for view in views if view.lost]
+    if lost:
+        logger.warning(
+            "views that this picker loses (2D classes %s): it finds far fewer of their held-out "
+            "labels than of all; give more particles of these classes",
+            ", ".join(lost),
+        )
 
     card: dict[str, Any] = {
         "apbc_version": __version__,
@@ -194,7 +191,7 @@ def train(
         "preprocessing": dataset.preprocessing.to_dict(),
         "calibration": calibration.to_dict(),
         "calibration_of_split": test_calibration.to_dict(),
-        "threshold": round(threshold, 3),
+        "threshold": threshold,
         "data_hash": dataset.data_hash,
         "data_source": dataset.provenance["source"],
         "training_micrographs": list(
@@ -216,8 +213,15 @@ def train(
             everywhere, calibration, threshold, candidates, test_calibration, options.precision
         ),
         "rounds": [record.to_dict() for record in records],
-        "views": views,
-        "lost_views": lost_views(views),
+        "views": {
+            str(view.part): {
+                "labels": view.particles,
+                "recall": view.recall,
+                "recall_before": before.get(view.part),
+            }
+            for view in views
+        },
+        "lost_views": lost,
         "best_epochs": [m.best_epoch for m in members],
         "refitted": options.refit,
         "options": asdict(options),
@@ -225,7 +229,6 @@ def train(
         "device": device.name,
         "seconds": round(time.monotonic() - begun, 1),
     }
-    out.mkdir(parents=True, exist_ok=True)
     card["weights_sha256"] = save_network(network, out / NETWORK_FILE)
     write_text(out / "history.csv", _history_csv([m.history for m in members]))
     part = _report_part(probabilities)
@@ -326,16 +329,14 @@ def _with_feedback(
     )
 
 
-def _add_recall_before(
-    views: dict[str, dict[str, Any]], dataset: Dataset, arch: Architecture, parent: Model | None
-) -> None:
-    """Tell the recall of each view by the model that this one went on from."""
-    before: dict[str, dict[str, Any]] = {}
-    if views and parent is not None:
-        threshold = parent.calibration.score(parent.threshold)
-        before = held_out_views(dataset, parent.network, arch, threshold)
-    for name, view in views.items():
-        view["recall_before"] = before[name]["recall"] if name in before else None
+def _recall_before(dataset: Dataset, arch: Architecture, parent: Model | None) -> dict[int, float]:
+    """Recall of each view by the model that this one went on from."""
+    if parent is None:
+        return {}
+    threshold = parent.calibration.score(parent.threshold)
+    return {
+        view.part: view.recall for view in recall_of_views(dataset, parent.network, arch, threshold)
+    }
 
 
 def _left_out(dataset: Dataset, seed: int, member: int) -> npt.NDArray[np.bool_]:
@@ -345,7 +346,7 @@ def _left_out(dataset: Dataset, seed: int, member: int) -> npt.NDArray[np.bool_]
     differ in more than their first weights. Shape: micrographs.
     """
     out = np.zeros(max(1, len(dataset.micrograph_names)), bool)
-    if member == 0 or dataset.provenance["options"]["split_by"] != "micrograph":
+    if member == 0 or not dataset.split_by_micrograph:
         return out
     mine = np.unique(dataset.micrograph[dataset.split == TRAIN])
     if len(mine) >= FEWEST_TO_LEAVE_OUT:

@@ -228,9 +228,12 @@ def test_ensembles_and_going_on_from_a_model(demo_dataset, demo_model, tmp_path)
     out = tmp_path / "more"
     run_apbc(
         ["train", demo_dataset, "--out", out, "--from", demo_model, "--ensemble", 2]
-        + ["--epochs", 1, "--no-refit", "--gpu", ""]
+        + ["--epochs", 1, "--no-refit", "--feedback", 1, "--gpu", ""]
     )
     model = load_model(out)
+    first, second = model.card["rounds"]
+    assert first["kept"] == (second["measure"] <= first["measure"]) != second["kept"]
+    assert second["sure"] > 0 and 0.5 < second["purity"] <= 1
     assert model.card["members"] == 2 and model.card["refitted"] is False
     assert model.card["trained_from"] == str(demo_model)
     image = np.zeros((1, 45, 45, 1), np.float32)
