@@ -59,10 +59,19 @@ def locked(folder: Path) -> Iterator[None]:
     ----------
     folder : Path
         Folder of the run; made where it is missing.
+
+    Raises
+    ------
+    ApbcError
+        If the folder cannot be written.
     """
     path = folder / LOCK
     make_folder_of(path)
-    with path.open("a") as handle:
+    try:
+        handle = path.open("a")
+    except OSError as error:
+        raise ApbcError(f"cannot write {path} ({error.strerror}); choose another place") from error
+    with handle:
         try:
             fcntl.lockf(handle, fcntl.LOCK_EX)
         except OSError as error:

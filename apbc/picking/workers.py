@@ -153,7 +153,7 @@ def pick_in_processes(
                 process, left = running[channel]
                 try:
                     kind, told = channel.recv()
-                except EOFError:
+                except (EOFError, OSError):  # it ended, perhaps amid a message
                     process.join()
                     del running[channel]
                     reason = reasons.get(channel) or _end_of(process)

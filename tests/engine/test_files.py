@@ -6,6 +6,7 @@ import pytest
 
 from apbc.errors import ApbcError
 from apbc.io.files import atomic_path, read_json, write_json, write_text
+from apbc.io.runs import LOCK, locked
 
 
 def test_the_file_appears_only_when_complete(tmp_path):
@@ -62,3 +63,9 @@ def test_json_that_is_none_is_one_sentence(tmp_path):
         read_json(tmp_path / "a.json")
     with pytest.raises(ApbcError, match=r"there is no file .*b\.json"):
         read_json(tmp_path / "b.json")
+
+
+def test_a_run_that_cannot_be_locked_is_told(tmp_path):
+    (tmp_path / LOCK).mkdir()
+    with pytest.raises(ApbcError, match=r"cannot write .*\.run\.lock"), locked(tmp_path):
+        pass
