@@ -6,7 +6,6 @@ fraction of a second where TensorFlow takes five, and needs a sixth of its memor
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -113,8 +112,7 @@ def load_for_inference(folder: Path, device: Device) -> Model:
         As `load_model`.
     """
     folder = Path(folder)
-    there = all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime"))
-    if device.kind == "cpu" and there:
+    if device.kind == "cpu" and _has_onnx_runtime():
         model = check_folder(folder)
         try:
             network = OnnxNetwork(onnx_graph(folder / NETWORK_FILE))
@@ -134,6 +132,17 @@ def load_for_inference(folder: Path, device: Device) -> Model:
     if keras.backend.backend() != "tensorflow":
         return replace(model, network=network)
     return replace(model, network=CompiledNetwork(network))
+
+
+def _has_onnx_runtime() -> bool:
+    """Whether ONNX Runtime is installed, and for this machine."""
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+    except ImportError as error:
+        logger.info("ONNX Runtime cannot be used (%s); TensorFlow scores", error)
+        return False
+    return True
 
 
 def _runtime_errors(*others: type[BaseException]) -> tuple[type[BaseException], ...]:

@@ -66,6 +66,9 @@ def test_tensorflow_takes_what_onnx_runtime_cannot(demo_model, tmp_path, monkeyp
     images = np.random.default_rng(0).normal(size=(1, 90, 90, 1)).astype(np.float32)
     fast = load_for_inference(demo_model, CPU)
     assert isinstance(fast.network, OnnxNetwork)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "onnxruntime", None)  # as where its import fails
+        assert isinstance(load_for_inference(demo_model, CPU).network, CompiledNetwork)
     monkeypatch.setattr(inference, "onnx_graph", refuse)
     slow = load_for_inference(demo_model, CPU)
     assert isinstance(slow.network, CompiledNetwork)
