@@ -114,7 +114,8 @@ def accuracy(
 ) -> dict[str, Any]:
     """Every picker, trained on the first micrographs and scored on the last.
 
-    With `only`, those whose names hold one of its words; of the others what is `known` stays.
+    With `only`, those of these names, or whose names hold one of its words; of the others what is
+    `known` stays.
     """
     data, training, test = split()
     rows: dict[str, Any] = {}
@@ -146,7 +147,8 @@ def accuracy(
         **{f"published {label}": _published(peer, data, test) for peer, label in PUBLISHED.items()},
     }
     for label, measure in measures.items():
-        if only and not any(word in label for word in only):
+        wanted = label in only or any(w in label for w in only if w not in measures)
+        if only and not wanted:
             rows[label] = known.get(label)
             if rows[label] is None:
                 gaps.found[label] = "it was not asked for"
