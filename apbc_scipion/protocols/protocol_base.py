@@ -8,6 +8,7 @@ from pyworkflow.protocol import params
 
 from apbc_scipion import convert, engine
 from apbc_scipion.constants import MODEL_CARD
+from apbc_scipion.validators import PRECISION
 
 # Scipion draws the fields of GPUs itself, with no place for a wizard; this line has one.
 GPU_WIZARD = "gpuWizard"
@@ -40,6 +41,17 @@ class ApbcProtBase:
             "commas, for example 0 or 0,1. One process computes on one GPU. Picking uses several: "
             "with one Scipion thread each batch of micrographs is shared out among all of them; "
             "with one thread more than GPUs each batch takes one.",
+        )
+
+    def _definePrecision(self, form, text):
+        """Add the field of the precision that a threshold is to promise, with its help."""
+        form.addParam(
+            "precision",
+            params.FloatParam,
+            default=-1.0,
+            validators=[PRECISION],
+            label="Precision that the threshold promises",
+            help=text,
         )
 
     def _defineGpuWizard(self, form):

@@ -15,7 +15,7 @@ from apbc_scipion import convert
 from apbc_scipion.pick_sources import SourceError, above, erased_mask, producer_of, source_of
 from apbc_scipion.protocols.protocol_base import ApbcProtBase, read_json_or_none, set_problem
 from apbc_scipion.protocols.protocol_screen import ApbcProtScreen
-from apbc_scipion.validators import NOT_BOTH, PRECISION
+from apbc_scipion.validators import NOT_BOTH
 
 EDITS, CREATED = "edits.json", "created.json"
 
@@ -67,13 +67,9 @@ class ApbcProtCreateCoordinates(EMProtocol, ApbcProtBase):
             "to 0.8 (cleaner ones). Other pickers have scales of their own. -1 takes the threshold "
             "of the run that made the picks. The wizard shows the histogram of the scores.",
         )
-        form.addParam(
-            "precision",
-            params.FloatParam,
-            default=-1.0,
-            validators=[PRECISION],
-            label="Precision that the threshold promises",
-            help="Instead of a threshold: the lowest one that promises this share of particles "
+        self._definePrecision(
+            form,
+            "Instead of a threshold: the lowest one that promises this share of particles "
             "among the picks, by the scores of all candidates. Between 0 and 1; 0.9 gives clean "
             "picks, 0.7 more of them; -1: off. Only scores of apbc are probabilities and can "
             "promise something.",

@@ -17,7 +17,7 @@ from apbc_scipion.protocols.protocol_base import (
     read_json_or_none,
     set_problem,
 )
-from apbc_scipion.validators import NOT_BOTH, POSITIVE, PRECISION, within
+from apbc_scipion.validators import NOT_BOTH, POSITIVE, within
 
 PARALLEL_HELP = {
     "streamingWarning": "Picking follows micrographs, and CTFs if they are given, that are still "
@@ -108,13 +108,9 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
             "later costs nothing: see the viewer. The wizard shows the histogram of "
             "scores of earlier runs of the model, or of its report.",
         )
-        form.addParam(
-            "precision",
-            params.FloatParam,
-            default=-1.0,
-            validators=[PRECISION],
-            label="Precision that the threshold promises",
-            help="Instead of a threshold: the lowest one that promises this share of particles "
+        self._definePrecision(
+            form,
+            "Instead of a threshold: the lowest one that promises this share of particles "
             "among the picks, by their scores; 0.9 gives clean picks, 0.7 more of them. Between 0 "
             "and 1; -1: off. The first batch that is done fixes the threshold for the whole run, "
             "also after _Continue_; a larger batch size makes it surer. The summary tells it.",

@@ -8,7 +8,7 @@ from apbc_scipion import convert
 from apbc_scipion.constants import MODEL_CARD
 from apbc_scipion.objects import ApbcModel
 from apbc_scipion.protocols.protocol_base import ApbcProtBase
-from apbc_scipion.validators import POSITIVE, PRECISION, at_least, within
+from apbc_scipion.validators import POSITIVE, at_least, within
 
 OUTPUT_MODEL = "outputModel"
 FEW_PARTICLES = 100
@@ -64,13 +64,9 @@ class ApbcProtTrainBase(ApbcProtBase):
             "sees all views alike. No: as they come. It needs a training set that knows the 2D "
             "classes of its particles, as the summary of the set tells.",
         )
-        form.addParam(
-            "precision",
-            params.FloatParam,
-            default=-1.0,
-            validators=[PRECISION],
-            label="Precision that the threshold promises",
-            help="The model's own threshold, which picking takes by default, is the lowest one "
+        self._definePrecision(
+            form,
+            "The model's own threshold, which picking takes by default, is the lowest one "
             "that promises this share of particles among the picks: 0.9 gives clean picks, 0.7 "
             "more of them. Between 0 and 1; -1 takes the threshold with the best F1. If no "
             "threshold promises it, that is taken as well, and the summary says so.",
