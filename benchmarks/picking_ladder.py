@@ -44,7 +44,7 @@ from picking_report import spread
 from scipy.spatial import cKDTree
 
 from apbc.io.coordinates import read_coordinates, read_truth_columns, write_coordinates
-from apbc.io.files import write_json
+from apbc.io.files import write_json, write_text
 from apbc.io.volumes import write_volume
 from apbc.simulate.builtin import builtin_molecule
 from apbc.simulate.density import points_to_potential
@@ -201,11 +201,22 @@ def make_labels(folder: Path, names: Sequence[str], out: Path, seed: int) -> dic
         ):
             (out / kind).mkdir(parents=True, exist_ok=True)
             write_coordinates(out / kind / f"{name}.csv", points)
+        views = np.concatenate([known["class"][right], np.ones(false)]).astype(int)
+        write_views(
+            out / "good with views" / f"{name}.csv", np.concatenate([good, wrong[:false]]), views
+        )
         counts["good"] += len(right) + len(wrong[:false])
         counts["of the rare view"] += int(rare[right].sum())
         counts["false good"] += len(wrong[:false])
         counts["bad"] += len(wrong[false:])
     return counts
+
+
+def write_views(path: Path, points: FloatArray, views: npt.NDArray[np.integer]) -> None:
+    """Write labels with the 2D class that each is of; false ones are in that of most particles."""
+    rows = [f"{x:.2f},{y:.2f},{view}" for (x, y), view in zip(points, views, strict=True)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, "\n".join(["x,y,view", *rows, ""]))
 
 
 def draw_bad(
@@ -268,6 +279,18 @@ def dense(task: Task) -> tuple[Picks, Model | None]:
     return pickers.apbc_pick(task.scored, model, task.out / "dense-picks"), model
 
 
+def dense_with_views(task: Task, *extra: object) -> tuple[Picks, Model | None]:
+    """Ours with labels that know their 2D classes, so that views are balanced."""
+    good, bad = task.labels / "good with views", task.labels / "bad"
+    name = "views" + "".join(map(str, extra))
+    dataset, _ = pickers.apbc_dataset(
+        task.training, good, bad, DIAMETER, task.out / "views-dataset"
+    )
+    words = ("--epochs", 2) if task.quick else ()
+    model = pickers.apbc_train(dataset, task.out / name, seed=task.seed, extra=[*extra, *words])
+    return pickers.apbc_pick(task.scored, model, task.out / f"{name}-picks"), model
+
+
 def relion_log(task: Task) -> tuple[Picks, Model | None]:
     """Blobs; learns nothing."""
     return pickers.relion_log(task.scored, **task.sizes, out=task.out / "log"), None
@@ -295,9 +318,10 @@ def topaz_general(task: Task) -> tuple[Picks, Model | None]:
     return pickers.topaz_pick(task.scored, None, **task.sizes, out=task.out / "topaz"), None
 
 
-OURS = "apbc `dense`"
+OURS, VIEWS = "apbc `dense`", "apbc `dense`, 2D classes of labels known"
 PICKERS: dict[str, Callable[[Task], tuple[Picks, Model | None]]] = {
     OURS: dense,
+    VIEWS: dense_with_views,
     "Relion LoG": relion_log,
     "Topaz, trained here": topaz_trained,
     "Topaz, pretrained": topaz_general,
@@ -378,6 +402,8 @@ def run_step(
 ) -> dict[str, Any]:
     """Run pickers on one step with one seed: of labels, and of training."""
     task, counts = make_task(step, seed, quick)
+    if not STEPS[step].rare:
+        names = [name for name in names if name != VIEWS]
     found: dict[str, Picks] = {}
     costs: dict[str, dict[str, float]] = {}
     missing = {}
