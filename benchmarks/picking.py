@@ -457,7 +457,9 @@ def measure(name: str, seeds: Sequence[int]) -> dict[str, Any]:
     peers = Gaps()
     used["relion"] = peers.attempt("Relion", pickers.relion_version)
     if pickers.topaz_is_there():
-        used |= peers.attempt("Topaz", pickers.topaz_versions) or {}
+        theirs = peers.attempt("Topaz", pickers.topaz_versions) or {}
+        # Topaz has an environment of its own, whose numpy is not ours.
+        used |= {k if k == "topaz-em" else f"{k} of Topaz": v for k, v in theirs.items()}
     return {
         "date": time.strftime("%Y-%m-%d"),
         "command": command_line(

@@ -147,7 +147,7 @@ def train(
     seen = _seen_by(parent, dataset)
     checkpoints = open_checkpoints(out.with_name(out.name + ".partial"), request)
 
-    trained, records = _with_feedback(dataset, arch, options, starts, checkpoints)
+    first, trained, records = _with_feedback(dataset, arch, options, starts, checkpoints)
     members, network = trained.members, trained.network
     calibration, candidates = trained.calibration, trained.candidates
     probabilities = {
@@ -170,7 +170,7 @@ def train(
     threshold = math.floor(threshold * 1000) / 1000  # rounded up, it might keep nothing
     lowest = test_calibration.score(threshold)
     views = recall_of_views(dataset, trained.network, arch, lowest)
-    before = _recall_before(dataset, arch, parent)
+    before = _recall_before(dataset, arch, parent, first if trained is not first else None)
     lost = [str(view.part) for view in views if view.lost]
     if lost:
         logger.warning(
@@ -299,8 +299,11 @@ def _with_feedback(
     options: TrainingOptions,
     starts: list[keras.Model | None],
     checkpoints: Path,
-) -> tuple[Trained, list[Round]]:
-    """Fits on the training split, then on what these find there, as long as that helps."""
+) -> tuple[Trained, Trained, list[Round]]:
+    """Fits on the training split, then on what these find there, as long as that helps.
+
+    Returns what was trained without feedback, what was best, and what each round did.
+    """
 
     def fitted(name: str, feedback: Feedback | None) -> Trained:
         members = []
@@ -321,22 +324,27 @@ def _with_feedback(
     particles = 0.0
     if held_out is not None:
         particles = first.calibration.probability(held_out.scores).sum() / held_out.micrographs
-    return rounds(
+    best, records = rounds(
         options.feedback,
         first,
         lambda made: held_out_measure(dataset, made.network, arch, particles),
         again,
     )
+    return first, best, records
 
 
-def _recall_before(dataset: Dataset, arch: Architecture, parent: Model | None) -> dict[int, float]:
-    """Recall of each view by the model that this one went on from."""
-    if parent is None:
+def _recall_before(
+    dataset: Dataset, arch: Architecture, parent: Model | None, first: Trained | None
+) -> dict[int, float]:
+    """Recall of each view before: by the model that this one went on from, or without feedback."""
+    if parent is not None:
+        network, threshold = parent.network, parent.calibration.score(parent.threshold)
+    elif first is not None:
+        probability = default_threshold(list(first.candidates.values()), first.calibration)
+        network, threshold = first.network, first.calibration.score(probability)
+    else:
         return {}
-    threshold = parent.calibration.score(parent.threshold)
-    return {
-        view.part: view.recall for view in recall_of_views(dataset, parent.network, arch, threshold)
-    }
+    return {view.part: view.recall for view in recall_of_views(dataset, network, arch, threshold)}
 
 
 def _left_out(dataset: Dataset, seed: int, member: int) -> npt.NDArray[np.bool_]:
