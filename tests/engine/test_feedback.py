@@ -27,6 +27,7 @@ from apbc.training.feedback import (
     rounds,
 )
 from apbc.training.samples import BAD_RADIUS, RING, find_neighbours
+from apbc.training.train import Trained, _recall_before
 
 
 @pytest.fixture(scope="module")
@@ -190,3 +191,18 @@ def test_crops_are_those_that_hdf5_reads(demo_dataset):
         wanted = np.stack([handle["crops"][i] for i in chosen])
         np.testing.assert_array_equal(dataset.stored_crops(chosen), wanted)
         assert dataset.stored_crops(chosen[:0]).shape == (0, *wanted.shape[1:])
+
+
+def test_the_recall_of_views_before_feedback_is_that_of_the_first_training(
+    demo_dataset, demo_model
+):
+    model = load_model(demo_model)
+    with Dataset(demo_dataset) as dataset:
+        dataset.view = np.where(dataset.kind == GOOD, 3, -1).astype(np.int32)
+        found = find_candidates(dataset, model.network, model.architecture)
+        first = Trained([], model.network, model.calibration, found)
+        before = _recall_before(dataset, model.architecture, None, first)
+        assert list(before) == [3] and 0 < before[3] <= 1
+        assert _recall_before(dataset, model.architecture, None, None) == {}
+        by_parent = _recall_before(dataset, model.architecture, model, first)
+    assert list(by_parent) == [3]
