@@ -12,7 +12,12 @@ from apbc.models.architecture import ARCHITECTURES, architecture
 from apbc.models.folder import join, load_model, members_of, save_network
 from apbc.models.inference import HALF, CompiledNetwork, OnnxNetwork, load_for_inference
 from apbc.models.onnx_graph import CannotConvertError, onnx_graph
-from apbc.system.devices import Device, precision_for, select_for_inference
+from apbc.system.devices import (
+    Device,
+    has_bfloat16_units,
+    precision_for,
+    select_for_inference,
+)
 
 CPU = Device("cpu", "cpu")
 
@@ -87,6 +92,18 @@ def test_tensorflow_takes_what_onnx_runtime_cannot(demo_model, tmp_path, monkeyp
 )
 def test_half_precision_where_every_gpu_has_the_units(wanted, capabilities, precision):
     assert precision_for(wanted, capabilities) == precision
+
+
+def test_bfloat16_on_a_processor_that_has_the_units(tmp_path):
+    description = tmp_path / "cpuinfo"
+    description.write_text("processor : 0\nflags\t\t: fpu avx512_bf16 sse\nbugs : none\n")
+    assert has_bfloat16_units(description)
+    assert precision_for(True, [], has_bfloat16_units(description)) == "mixed_bfloat16"
+    assert precision_for(False, [], True) == "float32"
+    assert precision_for(True, [(6, 1)], True) == "float32"
+    description.write_text("flags : fpu avx512f avx512_bf16_other\n")
+    assert not has_bfloat16_units(description)
+    assert not has_bfloat16_units(tmp_path / "none")
 
 
 def test_half_precision_gives_nearly_the_same_logits():
