@@ -1,0 +1,1 @@
+"""Training sets from bare micrographs: DeepCryoPicker's unsupervised part."""
