@@ -42,6 +42,8 @@ class Architecture:
         which leaves the pixels as they are.
     most_shift : int
         Random shift of training crops in working pixels.
+    outputs : int
+        Logits of a place: 1, that of a particle, or one a class.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Architecture:
     patience: int
     continuous_rotation: float
     most_shift: int
+    outputs: int = 1
 
     @property
     def first_cell(self) -> float:
@@ -67,20 +70,22 @@ class Architecture:
 
 
 def architecture(name: str) -> Architecture:
-    """Architecture of a name.
+    """Architecture of a name; that of a classifier with its default settings.
 
     Raises
     ------
     ApbcError
         If there is none of that name.
     """
+    from apbc.models.alexnet import alexnet
     from apbc.models.autopick_bc import AUTOPICK_BC
     from apbc.models.dense import DENSE
 
-    known = {a.name: a for a in (DENSE, AUTOPICK_BC)}
+    known = {a.name: a for a in (DENSE, AUTOPICK_BC, alexnet())}
     if name not in known:
         raise ApbcError(f"there is no architecture {name!r}; choose one of {', '.join(known)}")
     return known[name]
 
 
-ARCHITECTURES = ("dense", "autopick-bc")
+ARCHITECTURES = ("dense", "autopick-bc")  # learn good from bad, and from places without label
+CLASSIFIERS = ("alexnet",)  # learn the shapes of particles from the patches of apbc bootstrap

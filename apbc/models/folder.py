@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from apbc.errors import ApbcError
 from apbc.io.files import atomic_path, write_json
+from apbc.models import alexnet
 from apbc.models.architecture import Architecture, architecture
 from apbc.models.calibration import Calibration
 from apbc.preprocess.working import Preprocessing
@@ -47,7 +48,8 @@ class Model:
     ----------
     folder : Path
     network : keras.Model
-        Images ``(batch, rows, cols, 1)`` to logits ``(batch, cells, cells, members)``;
+        Images ``(batch, rows, cols, 1)`` to logits ``(batch, cells, cells, members)``, of
+        a classifier ``(batch, cells, cells, classes)``;
         for scoring alone it may be one of `apbc.models.inference`.
     architecture : Architecture
     preprocessing : Preprocessing
@@ -167,7 +169,7 @@ def check_folder(folder: Path) -> Model:
             f"{path} is not the file that its card describes (its hash differs): it was changed or "
             "damaged; copy the model again"
         )
-    arch = architecture(card["architecture"])
+    arch = _architecture_of(card, folder)
     preprocessing = Preprocessing.from_dict(card["preprocessing"])
     return Model(folder, None, arch, preprocessing, _calibration_of(card, folder), card)
 
@@ -202,12 +204,20 @@ def load_model(folder: Path) -> Model:
     except (ValueError, TypeError, OSError, KeyError, zipfile.BadZipFile) as error:
         raise ApbcError(f"Keras cannot load {path}; train the model again") from error
     expected = arch.build().count_params() * int(card["members"])
-    if network.output_shape[-1] != card["members"] or network.count_params() != expected:
+    logits = arch.outputs * int(card["members"])
+    if network.output_shape[-1] != logits or network.count_params() != expected:
         raise ApbcError(
             f"{path} is not the network that its card describes ({card['members']} x "
             f"{arch.name}); copy the model again"
         )
     return replace(model, network=network)
+
+
+def _architecture_of(card: dict[str, Any], folder: Path) -> Architecture:
+    """Architecture that a card names, with the settings that it tells."""
+    if card["architecture"] == alexnet.NAME:
+        return alexnet.alexnet_of(card, str(folder / CARD_FILE))
+    return architecture(card["architecture"])
 
 
 def _calibration_of(card: dict[str, Any], folder: Path) -> Calibration:

@@ -163,5 +163,5 @@ def _check_shape(network: OnnxNetwork, architecture: Architecture, members: int)
     """Refuse a network that does not see the window or make the steps of its architecture."""
     sides = (architecture.window, architecture.window + architecture.stride)
     logits = network(np.zeros((1, *sides, 1), np.float32))
-    if logits.shape != (1, 1, 2, members):
+    if logits.shape != (1, 1, 2, members * architecture.outputs):
         raise CannotConvertError(f"it gives {logits.shape} for a window of {sides}")

@@ -28,7 +28,7 @@ def onnx_graph(path: Path) -> bytes:
     """ONNX graph of a Keras file.
 
     The layers that the architectures use are known: Conv2D, BatchNormalization,
-    ReLU, MaxPooling2D, Dropout, Concatenate, and models of them.
+    ReLU, sigmoid, MaxPooling2D, Dropout, Concatenate, and models of them.
 
     Parameters
     ----------
@@ -130,6 +130,8 @@ class _Graph:
             and not (settings["negative_slope"] or settings["threshold"])
         ):
             return self.node("Relu", inputs)
+        if kind == "Activation" and settings["activation"] == "sigmoid":
+            return self.node("Sigmoid", inputs)
         if kind == "MaxPooling2D" and channels_last:
             return self.node(
                 "MaxPool",
