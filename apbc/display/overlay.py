@@ -115,7 +115,7 @@ def draw_overlay(path: str | Path, overlay: Overlay) -> None:
             bar = figure.add_axes((left, BOTTOM / down, 22 / across, height / down))
         _draw_picks(axes, bar, overlay, scale, heading)
     if overlay.pixel_size:
-        _draw_scale_bar(axes, overlay.pixel_size, rows, columns, scale)
+        draw_scale_bar(axes, overlay.pixel_size, columns, scale)
     heading.note("Row 0 of the micrograph is at the bottom.", (LEFT + width) / across)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=DOTS_PER_INCH)
@@ -285,14 +285,33 @@ def _key(colour: str, dashed: bool, label: str) -> Line2D:
     )
 
 
-def _draw_scale_bar(axes: Axes, pixel_size: float, rows: int, columns: int, scale: float) -> None:
-    """Bar of a round length, about a tenth to a fifth of the width, on a dark plate."""
+def draw_scale_bar(
+    axes: Axes,
+    pixel_size: float,
+    columns: float,
+    scale: float,
+    corner: tuple[float, float] = (0.0, 0.0),
+) -> None:
+    """Bar of a round length, about a tenth to a fifth of the width, on a dark plate.
+
+    Parameters
+    ----------
+    axes : Axes
+    pixel_size : float
+        Å per pixel of the image.
+    columns : float
+        Width of the axes in pixels of the image.
+    scale : float
+        Dots of the picture per pixel of the image.
+    corner : (float, float), optional
+        Lower left corner of the axes, in pixels of the image.
+    """
     aim = columns * pixel_size / 5
     power = 10 ** np.floor(np.log10(aim))
     length = max(step for step in (power, 2 * power, 5 * power) if step <= aim)
     label = f"{length / 10:g} nm" if length >= 100 else f"{length:g} Å"
     bar, pixel = length / pixel_size, 1 / scale
-    x, y = 26 * pixel, 24 * pixel
+    x, y = corner[0] + 26 * pixel, corner[1] + 24 * pixel
     plate = Rectangle((x - 12 * pixel, y - 12 * pixel), bar + 24 * pixel, 50 * pixel, zorder=5)
     plate.set(facecolor=(0, 0, 0, 0.6), edgecolor="none")
     line = Rectangle((x, y), bar, 5 * pixel, facecolor="white", edgecolor="none", zorder=6)
