@@ -5,7 +5,7 @@ equalisation with two adaptive ones (CLAHE), four passes of a guided filter, a s
 and a morphological opening: the preprocessing of Al-Azzawi et al. 2019, BMC Bioinformatics
 20:326 (AutoCryoPicker) and 2020, BMC Bioinformatics 21:509, doi:10.1186/s12859-020-03809-7
 (DeepCryoPicker), in the order of the authors' program. The filters have fixed sizes in
-pixels, so they belong to a *detection scale* at which a particle is some 35 to 80 px wide
+pixels, so they belong to a *detection scale* at which a particle is some 30 to 60 px wide
 (`apbc.bootstrap.scale`); protein is dark. Equalisation is global: a whole micrograph
 goes through, never a patch.
 

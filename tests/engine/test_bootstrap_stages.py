@@ -90,13 +90,13 @@ def test_resizing_keeps_places_and_leaves_no_part_pixel():
 
 
 @pytest.mark.parametrize(
-    ("diameter", "factor"), [(73, 0.5), (108, 0.5), (54, 1), (36.5, 1), (300, 0.125), (20, 2)]
+    ("diameter", "factor"), [(73, 0.5), (108, 0.5), (54, 1), (36.5, 1), (320, 0.125), (20, 2)]
 )
 def test_scale_rule(diameter, factor):
     scale = DetectionScale(diameter)
     assert scale.factor == factor
     assert scale.diameter == diameter * factor
-    assert 36 <= scale.diameter <= 80
+    assert 30 < scale.diameter <= 60
     points = np.array([[0.0, 0.0], [10.5, 31.0]])
     assert scale.to_working(points)[0] == pytest.approx((factor - 1) / 2)
     assert scale.to_micrograph(scale.to_working(points)) == pytest.approx(points)
