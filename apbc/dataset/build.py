@@ -215,7 +215,9 @@ def from_micrographs(
                     writer.add_crops(crop_maker.cut(work.pixels, centres[chosen], size)[0])
                     rows.add(kind, i, places.xy, centres, chosen, places.view)
                 splits.append(own)
-                centres = _background(work.pixels.shape, rows, i, n_background, preprocessing, rng)
+                doubtful = work.to_working(labels.doubtful.get(info.name, np.empty((0, 2))))
+                known = np.concatenate([*rows.working[-2:], doubtful])
+                centres = _background(work.pixels.shape, known, n_background, preprocessing, rng)
                 writer.add_crops(crop_maker.cut(work.pixels, centres, size)[0])
                 rows.add(
                     UNLABELLED, i, work.to_micrograph(centres), centres, np.ones(len(centres), bool)
@@ -401,16 +403,14 @@ def _cropped(
 
 def _background(
     shape: tuple[int, ...],
-    rows: Rows,
-    micrograph: int,
+    known: npt.NDArray[np.float64],
     n: int,
     preprocessing: Preprocessing,
     rng: np.random.Generator,
 ) -> npt.NDArray[np.float64]:
-    """Random positions, at least half a diameter away from the border and from labels."""
+    """Random positions, at least half a diameter away from the border and from known places."""
     margin = preprocessing.diameter_pixels / 2
-    own = [xy for xy in rows.working[-2:]]
-    known = np.concatenate([*own, np.full((1, 2), np.inf)])
+    known = np.concatenate([known, np.full((1, 2), np.inf)])
     xy = rng.uniform(margin, np.array(shape[::-1]) - margin, (4 * n, 2))
     distances = np.hypot(*(xy[:, None, :] - known[None]).transpose(2, 0, 1)).min(axis=1)
     return xy[distances >= margin][:n]

@@ -97,12 +97,16 @@ class Labels:
         What particle stars tell of the micrographs that the positions are on.
     good_alone : bool
         No bad labels were given, and none are missed.
+    doubtful : dict
+        ``{name of micrograph: positions, shape (n, 2)}``, in pixels of the micrograph: places
+        that are labelled neither good nor bad, and that background keeps away from.
     """
 
     positions: dict[str, dict[int, Places]] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
     pixel_sizes: dict[str, MicrographPixelSize] = field(default_factory=dict)
     good_alone: bool = False
+    doubtful: dict[str, FloatArray] = field(default_factory=dict)
 
     def add(self, kind: int, by_micrograph: dict[str, Places]) -> None:
         """Add labels of one kind."""
