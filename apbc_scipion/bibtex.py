@@ -1,5 +1,16 @@
 # ruff: noqa: D205, D400, E501
 """
+@article{AutoCryoPicker2019,
+title = "AutoCryoPicker: an unsupervised learning approach for fully automated single particle picking in Cryo-EM images",
+author = "Al-Azzawi, Adil and Ouadou, Anes and Tanner, John J. and Cheng, Jianlin",
+journal = "BMC Bioinformatics",
+volume = "20",
+number = "1",
+pages = "326",
+year = "2019",
+doi = "https://doi.org/10.1186/s12859-019-2926-y",
+}
+
 @misc{AutopickBC,
 title = "Autopick-BC: machine-learning based particle picking from good and bad 2D classes",
 author = "Meyerson, Joel R.",
@@ -16,6 +27,17 @@ booktitle = "Machine Learning and Knowledge Discovery in Databases (ECML PKDD)",
 journal = "ECML PKDD",
 year = "2019",
 url = "https://arxiv.org/abs/1809.03207",
+}
+
+@article{DeepCryoPicker2020,
+title = "DeepCryoPicker: fully automated deep neural network for single protein particle picking in cryo-EM",
+author = "Al-Azzawi, Adil and Ouadou, Anes and Highsmith, Max and Duan, Ye and Tanner, John J. and Cheng, Jianlin",
+journal = "BMC Bioinformatics",
+volume = "21",
+number = "1",
+pages = "509",
+year = "2020",
+doi = "https://doi.org/10.1186/s12859-020-03809-7",
 }
 
 @article{DeLaRosaTrevin2016,
@@ -139,6 +161,17 @@ number = "3",
 pages = "479 - 498",
 year = "2002",
 doi = "https://doi.org/10.1111/1467-9868.00346",
+}
+
+@article{SuperCryoEMPicker2019,
+title = "A super-clustering approach for fully automated single particle picking in cryo-EM",
+author = "Al-Azzawi, Adil and Ouadou, Anes and Tanner, John J. and Cheng, Jianlin",
+journal = "Genes",
+volume = "10",
+number = "9",
+pages = "666",
+year = "2019",
+doi = "https://doi.org/10.3390/genes10090666",
 }
 
 @article{Tang2007,

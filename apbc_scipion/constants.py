@@ -20,6 +20,16 @@ TRUTH = {
 # On micrographs: the path of their contamination mask.
 MASK = "_apbcMask"
 
+# On coordinates that were found without labels: what shape was taken for, whether it is a good or
+# a bad example, and why a bad one is bad.
+SHAPE = "_apbcShape"
+QUALITY = "_apbcQuality"
+REASON = "_apbcReason"
+GOOD, BAD = "good", "bad"
+
+BOOTSTRAP_FOLDER = "bootstrap"
+BOOTSTRAP_RECORD = "bootstrap.json"
+
 COMPARISON_FOLDER = "comparison"
 COMPARISON_RECORD = "compare.json"
 

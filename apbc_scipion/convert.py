@@ -16,9 +16,18 @@ import numpy as np
 import pyworkflow.utils as pwutils
 from pwem.constants import ALIGN_2D, ALIGN_PROJ
 from pwem.objects import Coordinate
-from pyworkflow.object import Float
+from pyworkflow.object import Float, String
 
-from apbc_scipion.constants import DISAGREEMENT, SCORE, TRUTH
+from apbc_scipion.constants import (
+    BAD,
+    DISAGREEMENT,
+    GOOD,
+    QUALITY,
+    REASON,
+    SCORE,
+    SHAPE,
+    TRUTH,
+)
 
 IMAGE_EXTENSIONS = (
     ".mrc",
@@ -398,6 +407,93 @@ def append_picks(picks, mic, coordinates, threshold, disagreement=None):
     return count
 
 
+def count_rows(folder):
+    """Count the coordinates in a folder of CSV files.
+
+    Parameters
+    ----------
+    folder : str
+
+    Returns
+    -------
+    int
+    """
+    count = 0
+    for name in os.listdir(folder):
+        with open(os.path.join(folder, name)) as handle:
+            count += sum(1 for _ in handle) - 1
+    return count
+
+
+def read_examples(path):
+    """Read what was found on a micrograph without labels.
+
+    Parameters
+    ----------
+    path : str
+        ``NAME.csv`` of ``apbc bootstrap``, with columns ``x,y,shape,good,reason`` and others.
+
+    Returns
+    -------
+    list of (float, float, str, bool, str)
+        x and y in pixels of the micrograph, shape, whether it is a good example, and why not.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing or a line is no example.
+    """
+    with open(path, newline="") as handle:
+        reader = csv.DictReader(handle)
+        missing = {"x", "y", "shape", "good", "reason"} - set(reader.fieldnames or ())
+        if missing:
+            raise ValueError(
+                "%s has no column %s. Delete the file and continue the run."
+                % (path, ", ".join(sorted(missing)))
+            )
+        try:
+            return [
+                (
+                    float(row["x"]),
+                    float(row["y"]),
+                    row["shape"],
+                    bool(int(row["good"])),
+                    row["reason"],
+                )
+                for row in reader
+            ]
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                "%s, line %d: not an example. Delete the file and continue the run."
+                % (path, reader.line_num)
+            ) from error
+
+
+def append_examples(examples, mic, coordinates):
+    """Append what was found on one micrograph without labels to a set.
+
+    Parameters
+    ----------
+    examples : list of (float, float, str, bool, str)
+        As `read_examples` gives them.
+    mic : Micrograph
+    coordinates : SetOfCoordinates
+        Each new coordinate carries ``_apbcShape``, ``_apbcQuality`` (good or bad) and
+        ``_apbcReason``, empty for a good one.
+    """
+    coordinate = Coordinate()
+    for name in (SHAPE, QUALITY, REASON):
+        setattr(coordinate, name, String())
+    for x, y, shape, good, reason in examples:
+        coordinate.setObjId(None)
+        coordinate.setMicrograph(mic)
+        coordinate.setPosition(nearest(x), nearest(y))
+        getattr(coordinate, SHAPE).set(shape)
+        getattr(coordinate, QUALITY).set(GOOD if good else BAD)
+        getattr(coordinate, REASON).set(reason)
+        coordinates.append(coordinate)
+
+
 class MicrographIndex:
     """Find micrographs of one or several sets by name, else by id.
 
@@ -603,7 +699,9 @@ def collect_reference(coordinates, scale, index):
     Parameters
     ----------
     coordinates : iterable of Coordinate
-        Attributes such as ``_gtClass`` are taken along (see `constants.TRUTH`).
+        Attributes such as ``_gtClass`` are taken along (see `constants.TRUTH`). Bad examples of
+        `append_examples` count as not visible: in doubt, so that they need not be found, and
+        picks on them are not false.
     scale : float
         Pixels of the micrographs per pixel of the coordinates.
     index : MicrographIndex
@@ -626,6 +724,9 @@ def collect_reference(coordinates, scale, index):
             known = getattr(coordinate, attribute, None)
             if known is not None and known.get() is not None:
                 row[name] = float(known.get())
+        quality = getattr(coordinate, QUALITY, None)
+        if quality is not None:
+            row["visible"] = float(quality.get() != BAD)
         reference.setdefault(index.labels[micId], []).append(row)
     return reference, lost
 

@@ -23,6 +23,7 @@ class ApbcDataset(EMObject):
         self._diameter = pwobj.Float()
         self._pixelSize = pwobj.Float()
         self._phaseFlipped = pwobj.Boolean(False)
+        self._classes = pwobj.String("")
 
     def getPath(self):
         """Path of the HDF5 file."""
@@ -52,7 +53,11 @@ class ApbcDataset(EMObject):
         """Tell whether the phases were flipped with a CTF."""
         return self._phaseFlipped.get(False)
 
-    def fill(self, good, bad, micrographs, diameter, pixelSize, phaseFlipped, views=0):
+    def getClasses(self):
+        """Names of the classes of its patches; none where it has none (see ``apbc bootstrap``)."""
+        return [name for name in self._classes.get("").split(",") if name]
+
+    def fill(self, good, bad, micrographs, diameter, pixelSize, phaseFlipped, views=0, classes=()):
         """Set what is known of the data set."""
         self._good.set(good)
         self._bad.set(bad)
@@ -61,6 +66,7 @@ class ApbcDataset(EMObject):
         self._pixelSize.set(pixelSize)
         self._phaseFlipped.set(phaseFlipped)
         self._views.set(views)
+        self._classes.set(",".join(classes))
 
     def getFiles(self):
         """Files that belong to the object."""

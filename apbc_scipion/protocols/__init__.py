@@ -1,6 +1,7 @@
 """Protocols of the plugin."""
 
 from apbc_scipion.protocols.protocol_align_volume import ApbcProtAlignVolume
+from apbc_scipion.protocols.protocol_bootstrap import ApbcProtBootstrap
 from apbc_scipion.protocols.protocol_compare_pickers import ApbcProtComparePickers
 from apbc_scipion.protocols.protocol_create_coordinates import ApbcProtCreateCoordinates
 from apbc_scipion.protocols.protocol_create_training_set import ApbcProtCreateTrainingSet
@@ -20,6 +21,7 @@ from apbc_scipion.protocols.protocol_volume_fsc import ApbcProtVolumeFsc
 
 __all__ = [
     "ApbcProtAlignVolume",
+    "ApbcProtBootstrap",
     "ApbcProtComparePickers",
     "ApbcProtCreateCoordinates",
     "ApbcProtCreateTrainingSet",

@@ -11,12 +11,8 @@ from pyworkflow.protocol.constants import STEPS_PARALLEL
 
 from apbc.geometry import box_size_for
 from apbc_scipion import convert, engine
-from apbc_scipion.protocols.protocol_base import (
-    ApbcProtBase,
-    model_problem,
-    read_json_or_none,
-    set_problem,
-)
+from apbc_scipion.protocols.protocol_base import model_problem, read_json_or_none, set_problem
+from apbc_scipion.protocols.protocol_stream_base import ApbcProtStreamBase
 from apbc_scipion.validators import NOT_BOTH, POSITIVE, within
 
 PARALLEL_HELP = {
@@ -37,7 +33,7 @@ PROMISE = "threshold.json"
 ROUNDING = 1e-3
 
 
-class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
+class ApbcProtPick(ApbcProtStreamBase):
     """Pick particles on micrographs with a model that learned from good and bad particles.
 
     *What it is for.* To go over every micrograph again once a model is trained, and over those
@@ -69,10 +65,6 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
     _label = "pick particles"
     _possibleOutputs = {"outputCoordinates": SetOfCoordinates, "boxSize": Integer}
     stepsExecutionMode = STEPS_PARALLEL
-
-    def __init__(self, **kwargs):
-        ProtParticlePickingAuto.__init__(self, **kwargs)
-        self._attempt = Integer(1)
 
     # -------------------------- parameters -----------------------------------
     def _defineParams(self, form):
@@ -125,16 +117,7 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
             "micrographs; -1 takes 1.5 particle diameters, made even. It changes neither the "
             "picking nor where the picks are.",
         )
-        form.addParam(
-            "maxFailed",
-            params.FloatParam,
-            default=0.0,
-            expertLevel=params.LEVEL_ADVANCED,
-            validators=[within(0, 1)],
-            label="Tolerated share of failed micrographs (0 to 1)",
-            help="The run fails at its end if a larger share of the micrographs failed. 0: any "
-            "failure makes it fail; 0.05 lets one in twenty pass.",
-        )
+        self._defineMaxFailed(form)
         form.addParam(
             "workers",
             params.IntParam,
@@ -147,73 +130,25 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
             "with a larger number several share a GPU.",
         )
         self._defineGpuWizard(form)
-        self._defineStreamingParams(form)
-        form.getParam("streamingBatchSize").setDefault(32)
         form.addParallelSection(threads=1, mpi=0)
-        for name, text in PARALLEL_HELP.items():
-            form.getParam(name).help.set(text)
+        self._defineBatches(form, 32, PARALLEL_HELP)
 
     # -------------------------- steps -----------------------------------------
-    def _insertInitialSteps(self):
-        if self.isContinued() and self._readFailed():
-            # Steps with another argument run again; what is done is skipped in them.
-            self._attempt.increment()
-            self._store(self._attempt)
-            for path in self._iterFailedFiles():
-                os.remove(path)
-        return []
-
-    def _getPickArgs(self):
-        return [self._attempt.get()]
-
-    def _insertPickMicrographStep(self, mic, prerequisites, *args):
-        return self._insertFunctionStep(
-            self.pickMicrographListStep,
-            [mic.getMicName()],
-            [mic.getObjId()],
-            *args,
-            prerequisites=prerequisites,
-            needsGPU=self.usesGpu(),
-        )
-
-    def _insertPickMicrographListStep(self, micList, prerequisites, *args):
-        return self._insertFunctionStep(
-            self.pickMicrographListStep,
-            [mic.getMicName() for mic in micList],
-            [mic.getObjId() for mic in micList],
-            *args,
-            prerequisites=prerequisites,
-            needsGPU=self.usesGpu(),
-        )
-
-    def pickMicrographListStep(self, micNames, micIds, attempt):
-        """Pick a batch; mark each micrograph as done or as failed, never as both."""
-        mics = [
-            mic
-            for mic in (self.micDict[name] for name in micNames)
-            if not os.path.exists(self._getMicDone(mic))
-        ]
-        if not mics:
-            self.info("Nothing left to pick in this batch.")
-            return
-        labels = self._getLabels()
-        folder = self._getExtraPath("batches", "mic_%06d" % micIds[0])
+    def _doBatch(self, mics, labels, folder):
         failed = self._pickBatch(mics, labels, folder)
         for mic in mics:
             label = labels[mic.getObjId()]
             candidates = os.path.join(folder, "candidates", label + ".csv")
             if label not in failed and not os.path.exists(candidates):
                 failed[label] = "the engine wrote no candidates for it"
-            if label in failed:
-                self._markFailed(mic, failed[label])
-                continue
-            self._moveIn(candidates, "candidates")
-            self._moveIn(os.path.join(folder, "maps", label + ".png"), "maps")
-            for extension in (".star", ".box"):
-                self._moveIn(os.path.join(folder, label + extension), "picks")
-            self._markDone(mic)
+            if label not in failed:
+                self._moveIn(candidates, "candidates")
+                self._moveIn(os.path.join(folder, "maps", label + ".png"), "maps")
+                for extension in (".star", ".box"):
+                    self._moveIn(os.path.join(folder, label + extension), "picks")
+        return failed
 
-    def _pickBatch(self, mics, labels, folder):
+    def _pickBatch(self, present, labels, folder):
         """Run the engine on a batch.
 
         Returns
@@ -221,16 +156,10 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
         dict of str to str
             Reason of failure by label.
         """
-        os.makedirs(folder, exist_ok=True)
         told = os.path.join(folder, "failed.csv")
         # That of an earlier attempt must not speak if the engine stops before it writes its own.
         pwutils.cleanPath(told)
-        failed, present = {}, []
-        for mic in mics:
-            if os.path.exists(mic.getFileName()):
-                present.append(mic)
-            else:
-                failed[labels[mic.getObjId()]] = "its file is missing: %s" % mic.getFileName()
+        failed = {}
         if not present:
             return failed
         listing = os.path.join(folder, "micrographs.txt")
@@ -339,14 +268,7 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
 
     def createOutputStep(self):
         """Fail at the end if more micrographs failed than the user tolerates."""
-        failed = self._readFailed()
-        total = len(self.micDict)
-        if failed and len(failed) > self.maxFailed.get() * total:
-            raise RuntimeError(
-                "%d of %d micrographs failed, for example %s: %s. The coordinates of the others "
-                "are in the output; mend the cause and choose Continue."
-                % ((len(failed), total) + failed[0])
-            )
+        self._tellFailures()
 
     # -------------------------- streaming ----------------------------------------
     def _loadInputList(self):
@@ -361,14 +283,6 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
             if not closed:
                 mics = type(mics)((name, mic) for name, mic in mics.items() if name in ctfs)
         return mics, closed
-
-    def _isMicDone(self, mic):
-        """Tell whether nothing more will happen to a micrograph in this run."""
-        return os.path.exists(self._getMicDone(mic)) or os.path.exists(self._getMicFailed(mic))
-
-    def _micIsReady(self, mic):
-        """Tell whether a micrograph has coordinates to read: a failed one has none."""
-        return os.path.exists(self._getMicDone(mic))
 
     def _createSetOfCoordinates(self, micSet, suffix=""):
         coordinates = ProtParticlePickingAuto._createSetOfCoordinates(self, micSet, suffix=suffix)
@@ -450,12 +364,7 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
         devices = {run["device"] for run in self._iterRuns() if run.get("device")}
         for device in sorted(devices):
             lines += self._deviceLines(device)
-        failed = self._readFailed()
-        if failed:
-            lines.append("*%d micrographs failed:*" % len(failed))
-            lines += ["%s: %s" % item for item in failed[:10]]
-            if len(failed) > 10:
-                lines.append("... and %d more, see extra/FAILED" % (len(failed) - 10))
+        lines += self._failureLines()
         return lines
 
     def _methods(self):
@@ -513,10 +422,6 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
             "taken, %s." % (asked, promised)
         ]
 
-    def _ifClosed(self, items):
-        """Return a set, or None while it is still growing."""
-        return items if items is not None and items.isStreamClosed() else None
-
     def _getBoxSize(self):
         """Box size in pixels of the micrographs."""
         if self.wantedBoxSize.get() > 0:
@@ -525,48 +430,8 @@ class ApbcProtPick(ProtParticlePickingAuto, ApbcProtBase):
             self.inputModel.get().getDiameter(), self.getInputMicrographs().getSamplingRate()
         )
 
-    def _getLabels(self):
-        return convert.labels_of(list(self.micDict.values()))
-
     def _getCandidates(self, label):
         return self._getExtraPath("candidates", label + ".csv")
-
-    def _moveIn(self, path, folder):
-        """Move a file of a batch to its final place, if it is there."""
-        if os.path.exists(path):
-            target = self._getExtraPath(folder)
-            os.makedirs(target, exist_ok=True)
-            os.replace(path, os.path.join(target, os.path.basename(path)))
-
-    def _getMicFailed(self, mic):
-        return self._getExtraPath("FAILED", "mic_%06d.TXT" % mic.getObjId())
-
-    def _markDone(self, mic):
-        with open(self._getMicDone(mic), "w"):
-            pass
-
-    def _markFailed(self, mic, reason):
-        self.error("Micrograph %s failed: %s" % (mic.getMicName(), reason))
-        path = self._getMicFailed(mic)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with convert.new_file(path) as handle:
-            handle.write("%s\t%s\n" % (mic.getMicName(), reason.replace("\n", " ")))
-
-    def _iterFailedFiles(self):
-        folder = self._getExtraPath("FAILED")
-        if os.path.isdir(folder):
-            for name in sorted(os.listdir(folder)):
-                if name.endswith(".TXT"):
-                    yield os.path.join(folder, name)
-
-    def _readFailed(self):
-        """Names of failed micrographs with the reasons."""
-        failed = []
-        for path in self._iterFailedFiles():
-            with open(path) as handle:
-                name, _, reason = handle.readline().rstrip("\n").partition("\t")
-            failed.append((name, reason))
-        return failed
 
     def _iterRuns(self):
         """Yield what the engine wrote about each batch."""

@@ -70,9 +70,12 @@ class TestHelp(unittest.TestCase):
         emptied = 0
         for name, key, param in self.parameters():
             if isinstance(param, (params.FloatParam, params.IntParam)):
+                may = bool(param.allowsNull)  # and then the help says what it means
+                if may:
+                    self.assertIn("Empty:", param.help.get(), key)
                 for validator in param.validators:
                     with self.subTest(name, parameter=key):
-                        self.assertEqual(len(validator(None)), 1)
+                        self.assertEqual(len(validator(None)), 0 if may else 1)
                         emptied += 1
         self.assertGreater(emptied, 30)
 
