@@ -49,7 +49,7 @@ def read_examples(path: str | Path) -> Examples:
 
     Returns
     -------
-    Examples
+    found : Examples
         In pixels of the micrograph.
 
     Raises
@@ -77,7 +77,7 @@ def read_examples(path: str | Path) -> Examples:
             numbers[:, 5],
         )
     except FileNotFoundError as error:
-        raise ApbcError(f"there is no file {path}; find the examples with apbc bootstrap") from error
+        raise ApbcError(f"there is no file {path}; make it with apbc bootstrap") from error
     except (KeyError, TypeError, ValueError) as error:
         raise ApbcError(
             f"{path} is no table of examples as apbc bootstrap writes it ({error}); remove it and "
