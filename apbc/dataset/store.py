@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from pathlib import Path
 from types import TracebackType
@@ -14,9 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from apbc.dataset.labels import BAD, GOOD, UNLABELLED
+from apbc.dataset.patch_store import GROUP as PATCHES
+from apbc.dataset.patch_store import Patches
 from apbc.dataset.split import NAMES
 from apbc.dataset.views import UNKNOWN
 from apbc.errors import ApbcError
+from apbc.io.files import LastWriteCounts
 from apbc.preprocess.working import Preprocessing
 
 FORMAT = "apbc dataset 1"
@@ -34,32 +36,6 @@ LATER_COLUMNS = {"view": UNKNOWN}  # what older files lack, and how they are rea
 FloatImage = npt.NDArray[np.float32]
 
 
-class _LastWriteCounts(io.FileIO):
-    """A file for HDF5 that swallows everything after the first write that failed.
-
-    HDF5 writes again when it is closed, and crashes the process when that fails as
-    well. The file of a failed write is thrown away, so nothing is lost.
-    """
-
-    failed = False
-
-    def write(self, data: Any, /) -> int:
-        """Write all of `data`."""
-        view = memoryview(data).cast("B")
-        done = 0
-        while done < len(view) and not self.failed:
-            try:
-                done += super().write(view[done:])
-            except OSError:
-                self.failed = True
-                raise
-        return len(view)
-
-    def truncate(self, size: int | None = None, /) -> int:
-        """Set the length."""
-        return super().truncate(size) if not self.failed else size or 0
-
-
 class DatasetWriter:
     """Writes a data set label by label; memory does not grow with their number.
 
@@ -73,7 +49,7 @@ class DatasetWriter:
     """
 
     def __init__(self, path: Path, crop_size: int, preprocessing: Preprocessing) -> None:
-        self._raw = _LastWriteCounts(path, "w+b")
+        self._raw = LastWriteCounts(path, "w+b")
         self._file = h5py.File(self._raw, "w")
         self._file.attrs["format"] = FORMAT
         self._file.attrs["preprocessing"] = json.dumps(preprocessing.to_dict())
@@ -234,6 +210,17 @@ class Dataset:
         """Close the file."""
         self._map = None
         self._file.close()
+
+    @property
+    def patches(self) -> Patches | None:
+        """What a classifier of shapes learns from; None where the file has none.
+
+        Raises
+        ------
+        ApbcError
+            If they are incomplete or of another version.
+        """
+        return Patches(self._file[PATCHES], self.path) if PATCHES in self._file else None
 
     def crops(self, positions: npt.NDArray[np.integer]) -> FloatImage:
         """Crops by their positions among the crops, in any order.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import math
 import os
@@ -169,3 +170,29 @@ def read_json(path: str | Path) -> Any:
         raise ApbcError(f"there is no file {path}; check the path") from error
     except ValueError as error:
         raise ApbcError(f"{path} is not a JSON file ({error}); write it again") from error
+
+
+class LastWriteCounts(io.FileIO):
+    """A file for HDF5 that swallows everything after the first write that failed.
+
+    HDF5 writes again when it is closed, and crashes the process when that fails as
+    well. The file of a failed write is thrown away, so nothing is lost.
+    """
+
+    failed = False
+
+    def write(self, data: Any, /) -> int:
+        """Write all of `data`."""
+        view = memoryview(data).cast("B")
+        done = 0
+        while done < len(view) and not self.failed:
+            try:
+                done += super().write(view[done:])
+            except OSError:
+                self.failed = True
+                raise
+        return len(view)
+
+    def truncate(self, size: int | None = None, /) -> int:
+        """Set the length."""
+        return super().truncate(size) if not self.failed else size or 0
