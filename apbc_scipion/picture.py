@@ -4,8 +4,8 @@
 
 PROJECT is the name of a Scipion project, or its folder; RUN the id or the label of a run in it.
 What is drawn depends on the run: picks over a micrograph, curves, figures and crops of a training,
-the report of a comparison or of metrics, or class averages with the classes that the written rule
-suggests.
+the report of a comparison or of metrics, the stages of a bootstrap, or class averages with the
+classes that the written rule suggests.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def parse_arguments(words=None):
     parser.add_argument(
         "--output", metavar="NAME", help="one of several outputs of the run, for coordinates"
     )
-    picks = parser.add_argument_group("picks")
+    picks = parser.add_argument_group("picks, and stages of a bootstrap (which have no threshold)")
     picks.add_argument("--micrograph", metavar="NAME", help="default: the first one")
     picks.add_argument(
         "--threshold", type=float, metavar="P", help="default: that with which was picked"
@@ -99,7 +99,7 @@ def write_picture(project, run, arguments):
     """
     from pwem.objects import SetOfClasses2D, SetOfCoordinates
 
-    from apbc_scipion.viewers import ApbcPicksViewer, ApbcTrainingViewer
+    from apbc_scipion.viewers import ApbcBootstrapViewer, ApbcPicksViewer, ApbcTrainingViewer
     from apbc_scipion.viewers.viewer_report import ApbcReportViewer
 
     obj = run
@@ -119,6 +119,8 @@ def write_picture(project, run, arguments):
         write_classes_picture(obj, arguments.diameter, arguments.out)
     elif hasattr(obj, "getReportPath"):
         ApbcReportViewer(**options).writePicture(obj, arguments.out)
+    elif type(obj) in ApbcBootstrapViewer._targets:
+        ApbcBootstrapViewer(**options).writePicture(obj, arguments.out, arguments.micrograph)
     elif type(obj) in ApbcTrainingViewer._targets:
         ApbcTrainingViewer(**options).writePicture(obj, arguments.out)
     elif (
@@ -131,8 +133,8 @@ def write_picture(project, run, arguments):
         )
     else:
         raise PictureError(
-            "There is no picture of '%s': give a run that picks, compares, "
-            "trains or classifies." % run.getObjLabel()
+            "There is no picture of '%s': give a run that bootstraps, picks, "
+            "compares, trains or classifies." % run.getObjLabel()
         )
 
 

@@ -70,7 +70,8 @@ class TestHelp(unittest.TestCase):
         emptied = 0
         for name, key, param in self.parameters():
             if isinstance(param, (params.FloatParam, params.IntParam)):
-                may = bool(param.allowsNull)  # and then the help says what it means
+                # One that may be empty says in its help what that means.
+                may = any(getattr(one, "_allowsNull", False) for one in param.validators)
                 if may:
                     self.assertIn("Empty:", param.help.get(), key)
                 for validator in param.validators:

@@ -40,6 +40,35 @@ def display_problem():
     return None
 
 
+def tell_state(project, run, what):
+    """Tell in a sentence why a run has nothing to show yet.
+
+    Parameters
+    ----------
+    project : pyworkflow.project.Project
+    run : Protocol or None
+    what : str
+        What it is to show: ``report``, or a word like it.
+
+    Returns
+    -------
+    str
+    """
+    if run is None:
+        return "The files of the %s have gone." % what
+    if run.isActive():
+        project._updateProtocol(run)
+    if run.isFailed():
+        return "The run failed: %s" % run.getErrorMessage()
+    if run.isAborted():
+        return "The run was stopped: it had no %s yet." % what
+    if run.isFinished():
+        return "There is no %s in the folder of the run; run the protocol again." % what
+    if run.isActive():
+        return "The run goes on; wait here for its %s." % what
+    return "The run has not been started: there is nothing to show yet."
+
+
 class WindowView(View):
     """Hands a window to Scipion.
 

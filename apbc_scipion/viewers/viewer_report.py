@@ -3,7 +3,7 @@
 from pyworkflow.protocol import Protocol
 
 from apbc_scipion.pick_sources import producer_of
-from apbc_scipion.viewers.viewer_base import ApbcViewer
+from apbc_scipion.viewers.viewer_base import ApbcViewer, tell_state
 
 
 class ApbcReportViewer(ApbcViewer):
@@ -27,24 +27,11 @@ class ApbcReportViewer(ApbcViewer):
 
         run = obj if isinstance(obj, Protocol) else producer_of(obj, self._project)
         return ReportWindow(
-            title_of_run(run, obj), obj.getReportPath(), self.formWindow, lambda: self._tell(run)
+            title_of_run(run, obj),
+            obj.getReportPath(),
+            self.formWindow,
+            lambda: tell_state(self._project, run, "report"),
         )
-
-    def _tell(self, run):
-        """Tell in a sentence why there is no report."""
-        if run is None:
-            return "The files of the report have gone."
-        if run.isActive():
-            self._project._updateProtocol(run)
-        if run.isFailed():
-            return "The run failed: %s" % run.getErrorMessage()
-        if run.isAborted():
-            return "The run was stopped before it had a report."
-        if run.isFinished():
-            return "The files of the report have gone; run the protocol again."
-        if run.isActive():
-            return "The run goes on; its report appears here."
-        return "The run has not been started: there is nothing to show yet."
 
     def writePicture(self, obj, path):
         """Write the pictures of the report as one PNG.

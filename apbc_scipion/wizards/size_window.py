@@ -10,6 +10,11 @@ from apbc_scipion.wizards.wizard_window import NumberField, WizardWindow
 ROUGH_DIAMETER = 50  # px, where nothing at all is known
 
 
+def or_middle(axes, points):
+    """Give the points, or where there are none the middle of what is shown."""
+    return points if len(points) else [[sum(axes.get_xlim()) / 2, sum(axes.get_ylim()) / 2]]
+
+
 class DiameterWindow(WizardWindow):
     """Choose the particle's diameter in Å.
 
@@ -71,7 +76,9 @@ class DiameterWindow(WizardWindow):
 
     def _mark(self, axes, points):
         value = self.field.get()
-        return [circles(axes, points, value / self.pixelSize)] if value and value > 0 else []
+        if not value or value <= 0:
+            return []
+        return [circles(axes, or_middle(axes, points), value / self.pixelSize)]
 
     def _changed(self):
         value = self.field.get()
@@ -155,8 +162,7 @@ class BoxSizeWindow(WizardWindow):
         side = self.field.get()
         if not side or side <= 0:
             return []
-        if not len(points):
-            points = [[sum(axes.get_xlim()) / 2, sum(axes.get_ylim()) / 2]]
+        points = or_middle(axes, points)
         return [circles(axes, points, self.diameter / self.pixelSize), boxes(axes, points, side)]
 
     def _changed(self):

@@ -1,6 +1,7 @@
 """Wizard of the particle's diameter."""
 
 from apbc_scipion.protocols import (
+    ApbcProtBootstrap,
     ApbcProtComparePickers,
     ApbcProtCreateTrainingSet,
     ApbcProtEvaluate,
@@ -15,7 +16,12 @@ class ApbcDiameterWizard(ApbcWizard):
 
     _targets = [
         (protocolClass, [PARAMETER])
-        for protocolClass in (ApbcProtComparePickers, ApbcProtCreateTrainingSet, ApbcProtEvaluate)
+        for protocolClass in (
+            ApbcProtBootstrap,
+            ApbcProtComparePickers,
+            ApbcProtCreateTrainingSet,
+            ApbcProtEvaluate,
+        )
     ]
 
     def makeWindow(self, form):
@@ -28,6 +34,8 @@ class ApbcDiameterWizard(ApbcWizard):
         from apbc_scipion.wizards.wizard_window import tell
 
         protocol = form.protocol
+        if isinstance(protocol, ApbcProtBootstrap):
+            return self._makeBare(form, protocol)
         try:
             if isinstance(protocol, (ApbcProtComparePickers, ApbcProtEvaluate)):
                 sets, micrographs = places.evaluated_sets(protocol), None
@@ -54,6 +62,39 @@ class ApbcDiameterWizard(ApbcWizard):
             reason,
             source,
             problem,
+            places.thumbnail_folder(protocol),
+        )
+
+    def _makeBare(self, form, protocol):
+        """Make the window for micrographs on which nothing is known."""
+        from apbc_scipion.pick_sources import SourceError, source_of
+        from apbc_scipion.wizards import places
+        from apbc_scipion.wizards.size_window import DiameterWindow
+        from apbc_scipion.wizards.wizard_window import tell
+
+        micrographs = protocol.getInputMicrographs()
+        diameter = protocol.getDiameter()
+        try:
+            if micrographs is None:
+                raise SourceError("Choose the micrographs first, or wait until they are there.")
+            if getattr(protocol, "outputCoordinates", None) is not None:
+                source = source_of(protocol.outputCoordinates, protocol.getProject())
+            else:
+                source = places.EmptyPlaces(micrographs, diameter, 0)
+        except SourceError as error:
+            tell(form, str(error))
+            return None
+        return DiameterWindow(
+            form,
+            PARAMETER,
+            source.pixelSize,
+            protocol.particleDiameter.get(),
+            diameter,
+            "This run estimated a diameter:"
+            if diameter and protocol.particleDiameter.get() is None
+            else "Make the circle as large as a particle is long.",
+            source,
+            "",
             places.thumbnail_folder(protocol),
         )
 
