@@ -37,7 +37,7 @@ TITLES = {
     "restored": "Wiener filter",
     "equalised_again": "equalised again",
     "adaptive": "adaptive equalisation",
-    "adaptive_again": "the same, not clipped",
+    "adaptive_again": "adaptive, not clipped",
     "smoothed": "guided filter",
     "adjusted": "contrast adjusted",
     "opened": "opened",
@@ -193,7 +193,7 @@ def stage_sheet(record: StageRecord) -> Figure:
     -------
     matplotlib.figure.Figure
     """
-    panels = record.stages[:-1]
+    panels = record.stages
     columns = min(MOST_COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
     height = rows * (PANEL + 0.32)
@@ -227,24 +227,25 @@ def stage_sheet(record: StageRecord) -> Figure:
             pad=3,
         )
         if i == 0:
-            draw_scale(axes, record, window, PANEL * DOTS_PER_INCH)
+            draw_scale(axes, record, window)
     x = margin + columns * (PANEL + gap) + 0.2
     axes = figure.add_axes((x / across, bottom / down, large / across, (height - 0.32) / down))
     draw_stage(axes, record, EXAMPLES)
     draw_scale(axes, record)
     axes.set_title(told_of(record, EXAMPLES), loc="left", fontsize=11, color=INK, pad=5)
-    axes.add_patch(
-        Rectangle(
-            (window[0], window[2]),
-            window[1] - window[0],
-            window[3] - window[2],
-            fill=False,
-            ec="white",
-            lw=1.3,
-            ls=(0, (4, 2)),
-            zorder=6,
+    for ink, line, dashes in ((HALO, 3.4, "solid"), ("white", 1.6, (0, (5, 3)))):
+        axes.add_patch(
+            Rectangle(
+                (window[0], window[2]),
+                window[1] - window[0],
+                window[3] - window[2],
+                fill=False,
+                ec=ink,
+                lw=line,
+                ls=dashes,
+                zorder=6,
+            )
         )
-    )
     _legend_below(figure, [*legend_of(record, DRAWN), *legend_of(record, EXAMPLES)], x / across)
     figure.text(
         margin / across,
@@ -306,16 +307,14 @@ def draw_stage(axes: Axes, record: StageRecord, stage: str, window: Window | Non
             _draw_examples(axes, record, record.good == good, colour, thick)
 
 
-def draw_scale(
-    axes: Axes, record: StageRecord, window: Window | None = None, dots: float | None = None
-) -> None:
-    """Draw a scale bar into the lower left corner; `dots` is how wide the axes are."""
+def draw_scale(axes: Axes, record: StageRecord, window: Window | None = None) -> None:
+    """Draw a scale bar into the lower left corner of what `draw_stage` drew."""
     rows, columns = record.shape_of_image
     left, right, bottom, _ = window or (-0.5, columns - 0.5, -0.5, rows - 0.5)
-    if dots is None:
-        dots = axes.get_position().width * axes.figure.get_figwidth() * DOTS_PER_INCH
+    dots = axes.get_position().width * axes.figure.get_figwidth() * DOTS_PER_INCH
+    share = 0.2 if dots > 500 else 0.36
     draw_scale_bar(
-        axes, record.pixel_size, right - left, dots / (right - left), corner=(left, bottom)
+        axes, record.pixel_size, right - left, dots / (right - left), (left, bottom), share
     )
 
 

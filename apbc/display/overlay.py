@@ -291,8 +291,9 @@ def draw_scale_bar(
     columns: float,
     scale: float,
     corner: tuple[float, float] = (0.0, 0.0),
+    share: float = 0.2,
 ) -> None:
-    """Bar of a round length, about a tenth to a fifth of the width, on a dark plate.
+    """Bar of a round length on a dark plate.
 
     Parameters
     ----------
@@ -305,8 +306,10 @@ def draw_scale_bar(
         Dots of the picture per pixel of the image.
     corner : (float, float), optional
         Lower left corner of the axes, in pixels of the image.
+    share : float, optional
+        Part of the width that the bar takes up at most; it is no less than two fifths of that.
     """
-    aim = columns * pixel_size / 5
+    aim = columns * pixel_size * share
     power = 10 ** np.floor(np.log10(aim))
     length = max(step for step in (power, 2 * power, 5 * power) if step <= aim)
     label = f"{length / 10:g} nm" if length >= 100 else f"{length:g} Å"
