@@ -42,7 +42,7 @@ from common import (
     versions,
 )
 from pickers import apbc_dataset, apbc_pick, apbc_train
-from picking_report import spread
+from sections import spread
 
 from apbc.io.coordinates import read_coordinate_folder
 from apbc.io.files import write_json, write_text

@@ -25,11 +25,9 @@ import argparse
 import importlib
 import json
 import logging
-import os
 import shutil
 import statistics
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -39,34 +37,31 @@ from typing import Any
 import numpy as np
 import pickers
 import picking_report
+import sections
 from common import (
     DIAMETER,
     EDGE,
     PIXEL_SIZE,
     REPOSITORY,
     SHAPE,
-    CommandFailed,
     Missing,
     bench_data,
-    command_line,
     digest,
     evaluate,
     logger,
-    machine,
     mean_and_spread,
     measured,
     prepare,
     split,
     versions,
-    without_folders,
 )
+from sections import Gaps, spread
 
 from apbc.evaluation.expected import calibration_error
 from apbc.evaluation.figures import score_picks
 from apbc.io.coordinates import read_coordinate_folder
 
 RECORD = REPOSITORY / "benchmarks" / "picking.json"
-PAGE = REPOSITORY / "docs" / "benchmarks.md"
 PROGRAMS = {  # sections that are programs of their own
     "ladder": "picking_ladder",
     "classes": "picking_classes",
@@ -88,22 +83,6 @@ REPEATS = 2  # of what is timed
 OURS_TIMED, PEERS_TIMED = 10, 2  # micrographs in the longer of two runs
 PROMISES = (0.7, 0.8, 0.9)
 GPU_MICROGRAPHS = (20, 200)
-
-
-class Gaps:
-    """What could not be measured, and why."""
-
-    def __init__(self) -> None:
-        self.found: dict[str, str] = {}
-
-    def attempt(self, what: str, measure: Callable[[], Any]) -> Any:
-        """Return what `measure` gives; None, told aloud, where a program or data are missing."""
-        try:
-            return measure()
-        except (Missing, CommandFailed, ModuleNotFoundError) as error:
-            logger.error("NOT MEASURED: %s: %s", what, error)
-            self.found[what] = without_folders(str(error))
-            return None
 
 
 # --- accuracy ----------------------------------------------------------------------------------
@@ -156,7 +135,7 @@ def accuracy(
         rows[label] = gaps.attempt(label, measure)
         found = rows[label] and (rows[label]["all"] or rows[label]["published"])
         if found:
-            logger.info("%s: F1 %s", label, picking_report.spread(found["f1"]))
+            logger.info("%s: F1 %s", label, spread(found["f1"]))
     return {
         "training_micrographs": [path.stem for path in training],
         "scored_micrographs": [path.stem for path in test],
@@ -446,13 +425,19 @@ SECTIONS = [*picking_report.TITLES]
 
 def measure(name: str, seeds: Sequence[int]) -> dict[str, Any]:
     """Run a section: its figures, and with what, where and when they were measured."""
-    gaps, load = Gaps(), round(os.getloadavg()[0], 2)
-    start = time.monotonic()
-    if name in OWN:
-        figures = gaps.attempt(name, lambda: OWN[name](seeds, gaps))
-    else:
-        figures = gaps.attempt(name, lambda: program(name).run(list(seeds)))
-        gaps.found |= (figures or {}).get("not run", {})
+
+    def figures(gaps: Gaps) -> Any:
+        if name in OWN:
+            return OWN[name](seeds, gaps)
+        found = program(name).run(list(seeds))
+        gaps.found |= found.get("not run", {})
+        return found
+
+    return sections.measure(picking_report.PROGRAM, name, seeds, figures, programs, describe_data)
+
+
+def programs() -> dict[str, Any]:
+    """Versions of ours and of the peers that are there."""
     used: dict[str, Any] = dict(versions())
     peers = Gaps()
     used["relion"] = peers.attempt("Relion", pickers.relion_version)
@@ -460,20 +445,7 @@ def measure(name: str, seeds: Sequence[int]) -> dict[str, Any]:
         theirs = peers.attempt("Topaz", pickers.topaz_versions) or {}
         # Topaz has an environment of its own, whose numpy is not ours.
         used |= {k if k == "topaz-em" else f"{k} of Topaz": v for k, v in theirs.items()}
-    return {
-        "date": time.strftime("%Y-%m-%d"),
-        "command": command_line(
-            ["python", "benchmarks/picking.py", "--only", name, "--seeds", *seeds]
-        ),
-        "seeds": list(seeds),
-        "seconds": round(time.monotonic() - start, 1),
-        "load_before": load,
-        "machine": machine(),
-        "versions": used,
-        "data": gaps.attempt("data", describe_data),
-        "not_measured": gaps.found,
-        "figures": figures,
-    }
+    return used
 
 
 def describe_data() -> dict[str, Any]:
@@ -513,22 +485,24 @@ def main() -> int:
     )
     args = parser.parse_args()
     if args.pickers:
-        earlier = picking_report.merge(args.record, {}).get("accuracy") or {}
+        earlier = sections.merge(args.record, {}).get("accuracy") or {}
         known = (earlier.get("figures") or {}).get("pickers", {})
         OWN["accuracy"] = partial(accuracy, only=args.pickers, known=known)
     if args.merge:
-        picking_report.merge(args.record, json.loads(args.merge.read_text(encoding="utf-8")))
+        sections.merge(args.record, json.loads(args.merge.read_text(encoding="utf-8")))
     gaps: dict[str, str] = {}
     for name in args.only:
         logger.info("%s ...", name)
         section = measure(name, args.seeds)
-        picking_report.merge(args.record, {name: section})
+        sections.merge(args.record, {name: section})
         if name != "gpu":  # which most machines lack
             gaps |= {f"{name}: {what}": why for what, why in section["not_measured"].items()}
     if args.record == RECORD:
         others = {name: Gaps().attempt(name, lambda name=name: program(name)) for name in PROGRAMS}
-        record = picking_report.merge(RECORD, {})
-        picking_report.write_tables(PAGE, picking_report.tables(record, others))
+        record = sections.merge(RECORD, {})
+        sections.write_tables(
+            sections.PAGE, picking_report.TARGET, picking_report.tables(record, others)
+        )
     for what, why in gaps.items():
         logger.error("NOT MEASURED: %s: %s", what, why)
     return 1 if gaps else 0

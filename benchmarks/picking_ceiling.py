@@ -28,8 +28,8 @@ import pickers
 import picking
 from common import DIAMETER, EDGE, PIXEL_SIZE, SHAPE, WORK, bench_data, split
 from likeness import Likeness
-from picking_report import number
 from scipy.spatial import cKDTree
+from sections import number
 
 from apbc.dataset.crops import cut
 from apbc.evaluation.figures import Figures, inside, score_picks

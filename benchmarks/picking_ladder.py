@@ -40,8 +40,8 @@ from common import (
     without_folders,
 )
 from pickers import Model, Picks
-from picking_report import spread
 from scipy.spatial import cKDTree
+from sections import spread
 
 from apbc.io.coordinates import read_coordinates, read_truth_columns, write_coordinates
 from apbc.io.files import write_json, write_text

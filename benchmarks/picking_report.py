@@ -1,62 +1,15 @@
-"""The picking benchmark's record, ``picking.json``, and its tables in docs/benchmarks.md.
-
-Every figure between the markers of the page is taken from the record, and nothing else is.
-"""
+"""Tables of the picking benchmark in docs/benchmarks.md, from its record ``picking.json``."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from apbc.errors import ApbcError
-from apbc.io.files import write_json, write_text
+import sections
+from sections import number, spread, table_head, table_row, told_gigabytes, told_seconds
 
-BEGIN, END = "<!-- bench-picking: begin -->", "<!-- bench-picking: end -->"
-NONE = "not measured"
-
-
-def merge(record: Path, sections: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """Put sections into a record, and leave its others as they are.
-
-    A section without figures does not replace one that has some.
-
-    Parameters
-    ----------
-    record : Path
-        Written anew; need not be there.
-    sections : mapping of str to dict
-        Each with ``figures``, None where nothing could be measured.
-
-    Returns
-    -------
-    dict
-        All sections.
-    """
-    known = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
-    for name, section in sections.items():
-        if section["figures"] is not None or not known.get(name, {}).get("figures"):
-            known[name] = section
-    write_json(record, known)
-    return dict(known)
-
-
-def write_tables(page: Path, lines: Sequence[str]) -> None:
-    """Replace what stands between the markers of a page.
-
-    Raises
-    ------
-    ApbcError
-        If the page has not both of them, once and in order.
-    """
-    text = page.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ApbcError(f"{page} needs one line {BEGIN} and after it one line {END}")
-    before, after = text[: text.index(BEGIN)], text[text.index(END) :]
-    body = "\n".join(lines).strip("\n")
-    write_text(page, f"{before}{BEGIN}\n\n{body}\n\n{after}")
+PROGRAM, TARGET = "picking.py", "bench-picking"
 
 
 def tables(record: Mapping[str, Any], others: Mapping[str, ModuleType | None]) -> list[str]:
@@ -65,97 +18,35 @@ def tables(record: Mapping[str, Any], others: Mapping[str, ModuleType | None]) -
     Parameters
     ----------
     record : mapping
-        Of `merge`.
+        Of `sections.merge`.
     others : mapping of str to (module or None)
         Programs whose function ``table(figures) -> list of str`` makes the lines of their section.
     """
-    lines: list[str] = []
-    for name, title in TITLES.items():
-        section = record.get(name)
-        if section is None:
-            continue
-        lines += [f"### {title}", "", _origin(name, section), ""]
-        figures = section["figures"]
-        if figures is None:
-            lines += [f"{NONE.capitalize()}.", ""]
-        elif name in OWN:
-            lines += [*OWN[name](figures), ""]
-        else:
-            module = others.get(name)
-            if hasattr(module, "table"):
-                lines += [*module.table(figures), ""]  # type: ignore[union-attr]
-        if section["not_measured"]:
-            gaps = [f"{what} ({why})" for what, why in section["not_measured"].items()]
-            lines += [f"Not measured: {'; '.join(gaps)}.", ""]
-    return lines
-
-
-def _origin(name: str, section: Mapping[str, Any]) -> str:
-    """Tell where, when and with what a section was measured."""
-    machine, programs = section["machine"], section["versions"]
-    told = f"{machine['class']}, {machine['cpu_cores']} CPU cores, {machine['memory_gib']} GiB"
-    if machine["gpu"] != "none":
-        told += f", {machine['gpu']}"
-    names = [("apbc", "apbc"), ("tensorflow", "TensorFlow"), ("relion", "Relion")]
-    names += [("topaz-em", "Topaz")]
-    used = [f"{label} {programs[key]}" for key, label in names if programs.get(key)]
-    return f"`picking.py --only {name}`: {section['date']}; {told}; {', '.join(used)}."
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """Write a figure, or a dash."""
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def spread(value: Mapping[str, float] | float | None, digits: int = 3) -> str:
-    """Write a figure, or mean and range of several runs."""
-    if not isinstance(value, Mapping):
-        return number(value, digits)
-    mean, low, high = (number(value[key], digits) for key in ("mean", "min", "max"))
-    return mean if low == high else f"{mean} ({low} to {high})"
-
-
-def _seconds(value: Mapping[str, float] | float | None) -> str:
-    mean = value["mean"] if isinstance(value, Mapping) else value
-    if mean is None:
-        return "-"
-    return f"{mean:.0f} s" if mean >= 20 else f"{mean:.1f} s" if mean >= 2 else f"{mean:.2f} s"
-
-
-def _gigabytes(value: Mapping[str, float] | float | None) -> str:
-    mean = value["max"] if isinstance(value, Mapping) else value
-    return "-" if mean is None else f"{mean:.2f} GB"
-
-
-def _row(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _head(*cells: str) -> list[str]:
-    return [_row(*cells), _row(*["---"] * len(cells))]
+    theirs = {name: module.table for name, module in others.items() if hasattr(module, "table")}
+    return sections.tables(PROGRAM, record, TITLES, {**theirs, **OWN})
 
 
 def _accuracy(figures: Mapping[str, Any]) -> list[str]:
     """Tables of accuracy: on all scored micrographs, and on those that published picks have."""
     quality = ("precision", "recall", "f1", "average_precision", "best_f1")
-    head = ["picker", "precision", "recall", "F1 at default threshold", "average precision"]
-    head += ["best F1 of any threshold", "median localisation error"]
-    head += ["the same without the mean offset"]
+    columns = ["picker", "precision", "recall", "F1 at default threshold", "average precision"]
+    columns += ["best F1 of any threshold", "median localisation error"]
+    columns += ["the same without the mean offset"]
     costs = ["training (CPU)", "picking, a micrograph (CPU)", "peak memory of picking"]
-    lines = _head(*head, *costs)
+    lines = table_head(*columns, *costs)
     for label, row in figures["pickers"].items():
         if row is None or row["all"] is None:
             continue
         found = row["all"]
         lines.append(
-            _row(
+            table_row(
                 label,
                 *[spread(found.get(key)) for key in quality],
                 _error(found, "localisation"),
                 _error(found, "centred_localisation"),
                 _pair(row["training"], "seconds", "cpu_seconds"),
                 _pair(row["picking"], "seconds", "cpu_seconds"),
-                _gigabytes(row["picking"] and row["picking"]["peak_gb"]),
+                told_gigabytes(row["picking"] and row["picking"]["peak_gb"]),
             )
         )
     lines += ["", "Costs of picking are those of one run over all of them, start included."]
@@ -165,13 +56,13 @@ def _accuracy(figures: Mapping[str, Any]) -> list[str]:
         f"The same on the scored micrographs that the published picks have ({names}):",
         "",
     ]
-    lines += _head(*head)
+    lines += table_head(*columns)
     for label, row in figures["pickers"].items():
         if row is not None:
             found = row["published"]
             cells = [spread(found.get(key)) for key in quality]
             errors = [_error(found, key) for key in ("localisation", "centred_localisation")]
-            lines.append(_row(label, *cells, *errors))
+            lines.append(table_row(label, *cells, *errors))
     return lines
 
 
@@ -185,16 +76,16 @@ def _error(found: Mapping[str, Any], which: str) -> str:
 
 
 def _pair(costs: Mapping[str, Any] | None, one: str, other: str) -> str:
-    return "-" if costs is None else f"{_seconds(costs[one])} ({_seconds(costs[other])})"
+    return "-" if costs is None else f"{told_seconds(costs[one])} ({told_seconds(costs[other])})"
 
 
 def _timing(figures: Mapping[str, Any]) -> list[str]:
-    lines = _head("picker", "a micrograph", "of CPU time", "start, once a run", "peak memory")
+    lines = table_head("picker", "a micrograph", "of CPU time", "start, once a run", "peak memory")
     for label, row in figures["pickers"].items():
         if row is not None:
             middle = row["median"]
-            cells = [_seconds(middle[k]) for k in ("seconds", "cpu_seconds", "start_seconds")]
-            lines.append(_row(label, *cells, _gigabytes(middle["peak_gb"])))
+            cells = [told_seconds(middle[k]) for k in ("seconds", "cpu_seconds", "start_seconds")]
+            lines.append(table_row(label, *cells, told_gigabytes(middle["peak_gb"])))
     return [*lines, "", *_steps(figures["steps"])]
 
 
@@ -205,7 +96,7 @@ def _steps(steps: Mapping[str, Any]) -> list[str]:
 
 def _calibration(figures: Mapping[str, Any]) -> list[str]:
     promises = figures["promises"]
-    lines = _head(
+    lines = table_head(
         "model",
         "expected calibration error",
         *[f"asked for {p:.0%}: precision, recall" for p in promises],
@@ -217,16 +108,16 @@ def _calibration(figures: Mapping[str, Any]) -> list[str]:
         for asked in row["promised"]:
             pair = [number(asked[key]) for key in ("precision", "recall")] if asked else ["-"]
             cells.append(", ".join(pair))
-        lines.append(_row(label, number(row["calibration_error"]), *cells))
+        lines.append(table_row(label, number(row["calibration_error"]), *cells))
     return lines
 
 
 def _gpu(figures: Mapping[str, Any]) -> list[str]:
-    lines = _head("figure", "measured")
-    lines.append(_row("micrographs a second, end to end", number(figures["per_second"], 1)))
-    lines.append(_row("start, once a run", _seconds(figures["start_seconds"])))
+    lines = table_head("figure", "measured")
+    lines.append(table_row("micrographs a second, end to end", number(figures["per_second"], 1)))
+    lines.append(table_row("start, once a run", told_seconds(figures["start_seconds"])))
     share = figures["network_share"]
-    lines.append(_row("time of the network by itself, share of the whole", f"{share:.0%}"))
+    lines.append(table_row("time of the network by itself, share of the whole", f"{share:.0%}"))
     return [*lines, "", *_steps(figures["steps"])]
 
 

@@ -1,6 +1,6 @@
 """The record of the picking benchmark and its tables in the documentation."""
 
-import importlib.util
+import importlib
 import json
 from pathlib import Path
 
@@ -11,14 +11,19 @@ from apbc.errors import ApbcError
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(autouse=True)
+def programs(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+
+
+@pytest.fixture
 def report():
-    spec = importlib.util.spec_from_file_location(
-        "picking_report", ROOT / "benchmarks" / "picking_report.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("picking_report")
+
+
+@pytest.fixture
+def sections():
+    return importlib.import_module("sections")
 
 
 def section(figures, **others):
@@ -32,38 +37,40 @@ def section(figures, **others):
     }
 
 
-def test_a_section_is_replaced_and_the_others_stay(report, tmp_path):
+def test_a_section_is_replaced_and_the_others_stay(sections, tmp_path):
     record = tmp_path / "picking.json"
-    report.merge(record, {"timing": section({"x": 1}), "gpu": section({"x": 2})})
-    report.merge(record, {"timing": section({"x": 3})})
+    sections.merge(record, {"timing": section({"x": 1}), "gpu": section({"x": 2})})
+    sections.merge(record, {"timing": section({"x": 3})})
     known = json.loads(record.read_text())
     assert {name: part["figures"]["x"] for name, part in known.items()} == {"timing": 3, "gpu": 2}
 
 
-def test_what_could_not_be_measured_does_not_replace_figures(report, tmp_path):
+def test_what_could_not_be_measured_does_not_replace_figures(sections, tmp_path):
     record = tmp_path / "picking.json"
-    report.merge(record, {"gpu": section(None)})
+    sections.merge(record, {"gpu": section(None)})
     assert json.loads(record.read_text())["gpu"]["figures"] is None
-    report.merge(record, {"gpu": section({"x": 2})})
-    report.merge(record, {"gpu": section(None)})
+    sections.merge(record, {"gpu": section({"x": 2})})
+    sections.merge(record, {"gpu": section(None)})
     assert json.loads(record.read_text())["gpu"]["figures"] == {"x": 2}
 
 
-def test_tables_take_the_place_of_those_between_the_markers(report, tmp_path):
+def test_tables_take_the_place_of_those_between_the_markers(sections, tmp_path):
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
-    report.write_tables(page, ["| new |"])
-    report.write_tables(page, ["| newer |"])
-    assert page.read_text() == f"before\n{report.BEGIN}\n\n| newer |\n\n{report.END}\nafter\n"
+    begin, end = sections.markers("bench-picking")
+    page.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
+    sections.write_tables(page, "bench-picking", ["| new |"])
+    sections.write_tables(page, "bench-picking", ["| newer |"])
+    assert page.read_text() == f"before\n{begin}\n\n| newer |\n\n{end}\nafter\n"
 
 
 @pytest.mark.parametrize("text", ["", "{end}\n{begin}", "{begin}\n{begin}\n{end}", "{begin}\n"])
-def test_a_page_without_its_markers_is_refused_and_left_alone(report, tmp_path, text):
+def test_a_page_without_its_markers_is_refused_and_left_alone(sections, tmp_path, text):
     page = tmp_path / "page.md"
-    page.write_text(text.format(begin=report.BEGIN, end=report.END))
+    begin, end = sections.markers("bench-picking")
+    page.write_text(text.format(begin=begin, end=end))
     before = page.read_text()
     with pytest.raises(ApbcError, match="bench-picking"):
-        report.write_tables(page, ["| new |"])
+        sections.write_tables(page, "bench-picking", ["| new |"])
     assert page.read_text() == before
 
 
@@ -79,14 +86,16 @@ def test_a_table_tells_its_figures_and_what_is_missing(report):
     assert any("apbc 0.1.0" in line and "None" not in line for line in lines)
 
 
-def test_the_tables_in_the_documentation_are_those_of_the_record(report):
+def test_the_tables_in_the_documentation_are_those_of_the_record(report, sections):
     """Figures of sections that are no programs of their own come from the record alone."""
-    record = ROOT / "benchmarks" / "picking.json"
-    page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
-    body = page[page.index(report.BEGIN) : page.index(report.END)]
-    if not record.is_file():
-        assert body == f"{report.BEGIN}\n\n"
-        return
-    known = {k: v for k, v in json.loads(record.read_text()).items() if k in report.OWN}
+    known = json.loads((ROOT / "benchmarks" / "picking.json").read_text())
+    known = {name: part for name, part in known.items() if name in report.OWN}
+    body = told_on_the_page(sections, "bench-picking")
     for line in report.tables(known, {}):
         assert line in body
+
+
+def told_on_the_page(sections, target):
+    page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    begin, end = sections.markers(target)
+    return page[page.index(begin) : page.index(end)]
