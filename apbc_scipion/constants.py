@@ -42,4 +42,5 @@ METRICS_FOLDER = "metrics"
 METRICS_RECORD = "metrics.json"
 METRICS_REPORT = "report.json"
 
-ARCHITECTURES = ["dense", "autopick-bc"]
+CLASSIFIER = "alexnet"  # learns from the patches of a bootstrap
+ARCHITECTURES = ["dense", "autopick-bc", CLASSIFIER]

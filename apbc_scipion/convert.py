@@ -341,6 +341,26 @@ def read_disagreement(path):
         return [float(row["disagreement"]) for row in reader]
 
 
+def read_shapes(path):
+    """Read what a classifier of shapes takes the candidates of a micrograph for.
+
+    Parameters
+    ----------
+    path : str
+        As of `read_picks`.
+
+    Returns
+    -------
+    list of str or None
+        In the order of the picks; None where another network has scored them.
+    """
+    with open(path, newline="") as handle:
+        reader = csv.DictReader(handle)
+        if "shape" not in (reader.fieldnames or ()):
+            return None
+        return [row["shape"] for row in reader]
+
+
 def read_failed(path):
     """Micrographs that failed, with the reasons.
 
@@ -365,7 +385,7 @@ def nearest(value):
     return math.floor(value + 0.5)
 
 
-def append_picks(picks, mic, coordinates, threshold, disagreement=None):
+def append_picks(picks, mic, coordinates, threshold, disagreement=None, shapes=None):
     """Append picks of one micrograph to a set.
 
     Parameters
@@ -381,6 +401,8 @@ def append_picks(picks, mic, coordinates, threshold, disagreement=None):
     disagreement : sequence of float, optional
         Of every pick; each new coordinate carries it as ``_apbcDisagreement``. All coordinates
         of a set need it, or none.
+    shapes : sequence of str, optional
+        Of every pick; each new coordinate carries it as ``_apbcShape``. As above.
 
     Returns
     -------
@@ -392,6 +414,8 @@ def append_picks(picks, mic, coordinates, threshold, disagreement=None):
     setattr(coordinate, SCORE, Float())
     if disagreement is not None:
         setattr(coordinate, DISAGREEMENT, Float())
+    if shapes is not None:
+        setattr(coordinate, SHAPE, String())
     for number, (x, y, score) in enumerate(picks):
         if threshold is not None and score < threshold:
             continue
@@ -402,6 +426,8 @@ def append_picks(picks, mic, coordinates, threshold, disagreement=None):
         if disagreement is not None:
             doubt = disagreement[number]
             getattr(coordinate, DISAGREEMENT).set(None if math.isnan(doubt) else doubt)
+        if shapes is not None:
+            getattr(coordinate, SHAPE).set(shapes[number])
         coordinates.append(coordinate)
         count += 1
     return count

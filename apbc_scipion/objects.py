@@ -7,7 +7,7 @@ import pyworkflow.object as pwobj
 from pwem.objects import FSC, EMObject
 
 from apbc.display.card import lost_told, promise_told, rounds_told, views_told
-from apbc_scipion.constants import COMPARISON_RECORD, METRICS_REPORT, MODEL_CARD
+from apbc_scipion.constants import CLASSIFIER, COMPARISON_RECORD, METRICS_REPORT, MODEL_CARD
 
 
 class ApbcDataset(EMObject):
@@ -138,9 +138,14 @@ class ApbcModel(EMObject):
         return self._threshold.get()
 
     def getNamedThreshold(self):
-        """Give the threshold and what it is: the best F1, unless a precision was asked for."""
+        """Give the threshold, and what it is: the best F1, or the model's own."""
         asked = (self.getCard().get("promise") or {}).get("asked")
-        return self.getThreshold(), "best F1" if asked is None else "model's own"
+        best = asked is None and not self.isClassifier()
+        return self.getThreshold(), "best F1" if best else "model's own"
+
+    def isClassifier(self):
+        """Tell whether the network tells shapes, and its scores are not calibrated."""
+        return self.getArchitecture() == CLASSIFIER
 
     def getDevice(self):
         """Return "cpu" or the name of the GPU on which the model was trained."""
@@ -175,6 +180,17 @@ class ApbcModel(EMObject):
         """Tell of rounds of feedback, of views and of the threshold, where the card does."""
         card = self.getCard()
         return list(map(_capital, [*rounds_told(card), *views_told(card), *promise_told(card)]))
+
+    def getClassLines(self):
+        """Tell how well a classifier of shapes tells its classes; nothing of other networks."""
+        card = self.getCard()
+        test = card.get("classifier", {}).get("test", {})
+        if test.get("accuracy") is None:
+            return []
+        return [
+            "Classes: %s, told apart with an accuracy of *%0.3f*"
+            % (", ".join(card["classes"]), test["accuracy"])
+        ]
 
     def getLossLines(self):
         """Tell the 2D classes that the model loses, in a line of a summary; none if it does not."""

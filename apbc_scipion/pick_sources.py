@@ -162,8 +162,6 @@ class CandidateSource(PickSource):
     protocol : ApbcProtPick
     """
 
-    calibrated = True
-
     def __init__(self, protocol):
         model, micrographs = protocol.inputModel.get(), protocol.getInputMicrographs()
         self.title = protocol.getObjLabel() or protocol.getClassLabel()
@@ -176,6 +174,7 @@ class CandidateSource(PickSource):
         self.protocol = protocol
         self.threshold = protocol.getThreshold()
         self.suggested = model.getNamedThreshold()
+        self.calibrated = not model.isClassifier()
         self._folder = protocol._getExtraPath("candidates")
         self._running = protocol.isActive()
 

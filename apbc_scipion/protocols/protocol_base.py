@@ -43,12 +43,13 @@ class ApbcProtBase:
             "with one thread more than GPUs each batch takes one.",
         )
 
-    def _definePrecision(self, form, text):
+    def _definePrecision(self, form, text, condition=None):
         """Add the field of the precision that a threshold is to promise, with its help."""
         form.addParam(
             "precision",
             params.FloatParam,
             default=-1.0,
+            condition=condition,
             validators=[PRECISION],
             label="Precision that the threshold promises",
             help=text,

@@ -5,11 +5,12 @@ import os
 import pyworkflow.utils as pwutils
 from pwem.objects import SetOfCoordinates
 from pwem.protocols import ProtParticlePickingAuto
+from pyworkflow.object import Float
 from pyworkflow.protocol import params
 from pyworkflow.protocol.constants import STEPS_SERIAL
 
 from apbc.geometry import box_size_for
-from apbc_scipion import convert
+from apbc_scipion import convert, engine
 from apbc_scipion.constants import BAD, BOOTSTRAP_FOLDER, BOOTSTRAP_RECORD, DATASET_FILE, GOOD
 from apbc_scipion.objects import ApbcDataset
 from apbc_scipion.protocols.protocol_base import diameter_problem, read_json_or_none, set_problem
@@ -36,9 +37,6 @@ PARALLEL_HELP = {
     "hundreds. A diameter that is not given is estimated on the first batch, and 10 or more tell "
     "it better than a few. 0: all that are there.",
 }
-# What the first batch found out about the diameter; it holds for the whole run.
-ESTIMATE = "diameter.json"
-ESTIMATED = ("diameter", "diameter_low", "diameter_high")
 
 
 class ApbcProtBootstrap(ApbcProtStreamBase):
@@ -59,8 +57,9 @@ class ApbcProtBootstrap(ApbcProtStreamBase):
     merged with a neighbour, overlapping, out of round, too small, too large, off centre, or
     contamination. A bad example is mostly a particle all the same: one that is not shown well.
     _outputDataset_: an _ApbcDataset_ (the file extra/bootstrap/data.h5) of the good examples,
-    with balanced patches of each class of shape and of background, for both networks of the
-    training. The viewer (_Analyze results_) shows how it came to them, stage by stage.
+    with balanced patches of each class of shape and of background, for every network of the
+    training. _diameter_: that of the particle in Å; link it where another form asks for one. The
+    viewer (_Analyze results_) shows how it came to them, stage by stage.
 
     *If the result is poor.* Look at the stages in the viewer: the mask must cover particles and
     little else. If circles are too small or too large, the diameter is wrong; the summary warns
@@ -70,7 +69,11 @@ class ApbcProtBootstrap(ApbcProtStreamBase):
     """
 
     _label = "bootstrap training set"
-    _possibleOutputs = {"outputCoordinates": SetOfCoordinates, "outputDataset": ApbcDataset}
+    _possibleOutputs = {
+        "outputCoordinates": SetOfCoordinates,
+        "outputDataset": ApbcDataset,
+        "diameter": Float,
+    }
     stepsExecutionMode = STEPS_SERIAL
 
     # -------------------------- parameters -----------------------------------
@@ -90,9 +93,9 @@ class ApbcProtBootstrap(ApbcProtStreamBase):
             label="Particle diameter (Å)",
             help="Longest extent of the particle in Å (the diameter, not the radius, and not the "
             "box size, which is about 1.5 times as large). Empty: it is estimated on the first "
-            "batch of micrographs; the summary tells it with its uncertainty, and "
-            "extra/bootstrap/diameter.png shows what it was read from. The wizard draws it on a "
-            "micrograph.",
+            "batch of micrographs (0 does the same); the summary tells it with its uncertainty, "
+            "and extra/bootstrap/diameter.png shows what it was read from. The wizard draws it on "
+            "a micrograph.",
         )
         form.addParam(
             "shapes",
@@ -184,18 +187,21 @@ class ApbcProtBootstrap(ApbcProtStreamBase):
         if not mics:
             return {}
         listing = self._listMicrographs(mics, labels, folder)
-        self._bootstrap(listing, "--examples-only")
-        record = self._readRecord()
-        if self.particleDiameter.get() is None and not os.path.exists(self._getEstimatePath()):
-            convert.write_json(
-                self._getEstimatePath(), {name: record.get(name) for name in ESTIMATED}
-            )
-        told = record["failed"]
-        failed = {label: reason for label, reason in told.items() if label in labels.values()}
-        for mic in mics:
-            label = labels[mic.getObjId()]
-            if label not in failed and not os.path.exists(self._getExamples(label)):
-                failed[label] = "the engine wrote no examples of it"
+        failed = {}
+        try:
+            self._bootstrap(listing, "--examples-only")
+        except engine.EngineError as error:
+            if self._readRecord() is None:
+                raise  # what is wrong with the first batch is wrong with all, such as the contrast
+            failed = {
+                label: str(error) for label in self._labelsOf(mics) if not self._isSearched(label)
+            }
+        told = self._readRecord()["failed"]
+        for label in self._labelsOf(mics):
+            if label in told:
+                failed[label] = told[label]
+            elif not self._isSearched(label):
+                failed.setdefault(label, "the engine wrote no examples of it")
         return failed
 
     def datasetStep(self, attempt):
@@ -236,9 +242,11 @@ class ApbcProtBootstrap(ApbcProtStreamBase):
             self.keepStages.get(),
             "--workers",
             self.workers.get(),
+            "--max-failed",
+            1,
         ]
-        if self.getDiameter() is not None:
-            arguments += ["--diameter", self.getDiameter()]
+        if self._isGiven():
+            arguments += ["--diameter", self.particleDiameter.get()]
         if self.brightParticles:
             arguments.append("--invert")
         self._runEngine("bootstrap", [*arguments, *options])
@@ -246,10 +254,9 @@ class ApbcProtBootstrap(ApbcProtStreamBase):
     def createOutputStep(self):
         """Register the training set; fail if more micrographs failed than the user tolerates."""
         record = self._readRecord()
-        counts = [convert.count_rows(self._getFolder(kind)) for kind in (GOOD, BAD)]
         dataset = ApbcDataset(path=self._getFolder(DATASET_FILE))
         dataset.fill(
-            *counts,
+            *(record["labels"][kind] for kind in (GOOD, BAD)),
             len(record["micrographs"]),
             record["diameter"],
             record["pixel_size"],
@@ -257,7 +264,7 @@ class ApbcProtBootstrap(ApbcProtStreamBase):
             views=sum(count["good"] > 0 for count in record["shapes"].values()),
             classes=list(record["classes"]),
         )
-        self._defineOutputs(outputDataset=dataset)
+        self._defineOutputs(outputDataset=dataset, diameter=Float(record["diameter"]))
         self._defineSourceRelation(self.getInputMicrographsPointer(), dataset)
         self._tellFailures()
 
@@ -280,10 +287,10 @@ class ApbcProtBootstrap(ApbcProtStreamBase):
         problem = set_problem("micrographs", self._ifClosed(micrographs))
         if problem:
             errors.append(problem)
-        diameter = self.particleDiameter.get()
-        if diameter is not None:
+        if self._isGiven():
             problem = diameter_problem(
-                diameter, micrographs.getSamplingRate() if micrographs is not None else None
+                self.particleDiameter.get(),
+                micrographs.getSamplingRate() if micrographs is not None else None,
             )
             if problem:
                 errors.append(problem + " Leave it empty to have it estimated.")
@@ -322,20 +329,17 @@ class ApbcProtBootstrap(ApbcProtStreamBase):
             "%s: *%d* good, *%d* bad" % (shape.capitalize(), count["good"], count["bad"])
             for shape, count in record["shapes"].items()
         ]
-        lines += self._diameterLines()
+        lines += self._diameterLines(record)
         lines += ["*WARNING:* %s" % sentence for sentence in record["warnings"]]
         return lines + self._failureLines()
 
-    def _diameterLines(self):
+    def _diameterLines(self, record):
         """Tell the diameter, and how sure it is."""
-        if self.particleDiameter.get() is not None:
-            return ["Diameter: %g Å, as given" % self.particleDiameter.get()]
-        estimate = read_json_or_none(self._getEstimatePath())
-        if estimate is None:
-            return []
+        if not record["diameter_estimated"]:
+            return ["Diameter: %g Å, as given" % record["diameter"]]
         lines = [
             "Diameter: *%0.0f Å, estimated*; it lies between %0.0f and %0.0f Å. Check it."
-            % tuple(estimate[name] for name in ESTIMATED)
+            % (record["diameter"], record["diameter_low"], record["diameter_high"])
         ]
         picture = self._getFolder("diameter.png")
         if os.path.exists(picture):
@@ -366,9 +370,13 @@ class ApbcProtBootstrap(ApbcProtStreamBase):
     # -------------------------- utilities ----------------------------------------
     def getDiameter(self):
         """Diameter in Å: that of the form, else that of the first batch, else None."""
-        if self.particleDiameter.get() is not None:
+        if self._isGiven():
             return self.particleDiameter.get()
-        return (read_json_or_none(self._getEstimatePath()) or {}).get("diameter")
+        return (self._readRecord() or {}).get("diameter")
+
+    def _isGiven(self):
+        """Tell whether the form says the diameter; an empty field and 0 do not."""
+        return bool(self.particleDiameter.get())
 
     def getStagesFolder(self):
         """Folder of what the viewer shows, a file a micrograph."""
@@ -387,14 +395,18 @@ class ApbcProtBootstrap(ApbcProtStreamBase):
         """Read what the engine tells of its last run, or None."""
         return read_json_or_none(self._getFolder(BOOTSTRAP_RECORD))
 
+    def _labelsOf(self, mics):
+        labels = self._getLabels()
+        return [labels[mic.getObjId()] for mic in mics]
+
+    def _isSearched(self, label):
+        return os.path.exists(self._getExamples(label))
+
     def _getExamples(self, label):
         return self._getFolder("examples", label + ".csv")
 
     def _getFolder(self, *names):
         return self._getExtraPath(BOOTSTRAP_FOLDER, *names)
-
-    def _getEstimatePath(self):
-        return self._getExtraPath(ESTIMATE)
 
 
 def _sums(shapes):

@@ -11,6 +11,7 @@ from pyworkflow.protocol.constants import STEPS_PARALLEL
 
 from apbc.geometry import box_size_for
 from apbc_scipion import convert, engine
+from apbc_scipion.constants import CLASSIFIER
 from apbc_scipion.protocols.protocol_base import model_problem, read_json_or_none, set_problem
 from apbc_scipion.protocols.protocol_stream_base import ApbcProtStreamBase
 from apbc_scipion.validators import NOT_BOTH, POSITIVE, within
@@ -45,7 +46,8 @@ class ApbcProtPick(ApbcProtStreamBase):
     *Output.* _outputCoordinates_: the candidates above the threshold, with their score in the
     column apbcScore. Scores are calibrated: of the candidates with a score near 0.7, about 70 %
     are particles. If the model is an ensemble, the column apbcDisagreement tells how far its
-    networks differ about a pick. _boxSize_ (1.5 diameters, in pixels): link it to the box size of
+    networks differ about a pick; if it is an alexnet, whose scores are not calibrated, apbcShape
+    tells what it takes it for. _boxSize_ (1.5 diameters, in pixels): link it to the box size of
     an extraction protocol. Files: all candidates in extra/candidates, so that another threshold
     later costs nothing; picks at the threshold in extra/picks (star and box); score maps in
     extra/maps. The viewer (_Analyze results_) shows picks, candidates and score maps.
@@ -297,13 +299,22 @@ class ApbcProtPick(ApbcProtStreamBase):
         for mic in micDoneList:
             path = self._getCandidates(labels[mic.getObjId()])
             picks, disagreement = convert.read_picks(path), convert.read_disagreement(path)
-            convert.append_picks(picks, mic, outputCoords, self.getThreshold(), disagreement)
+            shapes = convert.read_shapes(path)
+            convert.append_picks(
+                picks, mic, outputCoords, self.getThreshold(), disagreement, shapes
+            )
 
     # -------------------------- information ------------------------------------
     def _validate(self):
         errors = []
         if self._wantsPromise() and self._isGiven(self.threshold):
             errors.append(NOT_BOTH)
+        if self._wantsPromise() and self.inputModel.get() is not None:
+            if self.inputModel.get().isClassifier():
+                errors.append(
+                    "The scores of an %s model are not calibrated, so that no threshold can "
+                    "promise a precision: give a threshold, or leave both at -1." % CLASSIFIER
+                )
         problem = set_problem("micrographs", self._ifClosed(self.getInputMicrographs()))
         if problem:
             errors.append(problem)

@@ -19,10 +19,12 @@ class ApbcProtScoreBase(ApbcProtBase):
             "particleDiameter",
             params.FloatParam,
             validators=[POSITIVE],
+            allowsPointers=True,
             important=True,
             label="Particle diameter (Å)",
             help="Diameter of the particle in Å. A pick within half of it of a reference particle "
-            "is a hit. The wizard draws it on a micrograph.",
+            "is a hit. The wizard draws it on a micrograph; the diameter that _apbc - bootstrap "
+            "training set_ found can be linked.",
         )
         form.addParam(
             "edge",

@@ -9,13 +9,15 @@ from pyworkflow.protocol import params
 from pyworkflow.protocol.constants import STEPS_SERIAL
 
 from apbc_scipion import convert
-from apbc_scipion.constants import ARCHITECTURES, MODEL_FOLDER
+from apbc_scipion.constants import ARCHITECTURES, CLASSIFIER, MODEL_FOLDER
 from apbc_scipion.objects import ApbcModel
 from apbc_scipion.protocols.protocol_base import model_problem, read_json_or_none
 from apbc_scipion.protocols.protocol_import_model import folder_problem
 from apbc_scipion.protocols.protocol_train_base import ApbcProtTrainBase
 from apbc_scipion.validators import at_least
 
+# Of fields that a classifier of shapes does not have.
+OF_LABELS = "architecture != %d" % ARCHITECTURES.index(CLASSIFIER)
 UNLABELLED = ["weak", "pu"]  # of the engine, in the order of the form
 
 
@@ -32,10 +34,12 @@ class ApbcProtTrain(ApbcProtTrainBase, EMProtocol):
     screen particles_. One model serves all micrographs of a sample, those that are still to come
     included.
 
-    *Input.* A training set from _apbc - create training set_. Give a model to continue from to
+    *Input.* A training set from _apbc - create training set_, or _apbc - bootstrap training set_
+    where there was no label to start from. Give a model to continue from to
     adapt it to new labels; that takes fewer labels and less time. _dense_ looks at a whole
     micrograph at once and is the network to use; _autopick-bc_ is that of the original
-    Autopick-BC, for comparison.
+    Autopick-BC, for comparison, and _alexnet_ that of DeepCryoPicker, which learns the shapes of
+    the particles from the patches of a bootstrap.
 
     *Output.* One _ApbcModel_, a folder (extra/model). The figures in the summary come from
     micrographs that were kept aside. Then, unless you say no, the network is trained once more on
@@ -67,7 +71,9 @@ class ApbcProtTrain(ApbcProtTrainBase, EMProtocol):
             default=0,
             label="Network",
             help="_dense_: fully convolutional, scores a whole micrograph at once.\n"
-            "_autopick-bc_: the network of the published Autopick-BC, for comparison.",
+            "_autopick-bc_: the network of the published Autopick-BC, for comparison.\n"
+            "_alexnet_: the network of DeepCryoPicker, which tells shapes apart; it learns from "
+            "the patches of _apbc - bootstrap training set_, and picking with it is slower.",
         )
         form.addParam(
             "continueFrom",
@@ -87,9 +93,9 @@ class ApbcProtTrain(ApbcProtTrainBase, EMProtocol):
             label="Epochs",
             help="Largest number of passes over the data; training stops before when the "
             "validation part no longer improves. 0 leaves it to the engine: 10 for _dense_, 50 for "
-            "_autopick-bc_. A few are enough to try something out.",
+            "_autopick-bc_, 30 for _alexnet_. A few are enough to try something out.",
         )
-        self._defineModelParams(form)
+        self._defineModelParams(form, OF_LABELS)
         form.addParam(
             "learningRate",
             params.FloatParam,
@@ -98,13 +104,15 @@ class ApbcProtTrain(ApbcProtTrainBase, EMProtocol):
             expertLevel=params.LEVEL_ADVANCED,
             label="Learning rate",
             help="Length of a step of training; 0 leaves it to the engine, which takes 0.002 for "
-            "_dense_ and 0.00005 for _autopick-bc_. Halve it if the curves jump.",
+            "_dense_, 0.00005 for _autopick-bc_ and 0.0001 for _alexnet_. Halve it if the curves "
+            "jump.",
         )
         form.addParam(
             "unlabelled",
             params.EnumParam,
             choices=["as weak negatives", "as a mixture (PU)"],
             default=0,
+            condition=OF_LABELS,
             expertLevel=params.LEVEL_ADVANCED,
             label="Take places without a label",
             help="Most particles carry no label, so that background is not all background.\n"
@@ -141,7 +149,7 @@ class ApbcProtTrain(ApbcProtTrainBase, EMProtocol):
             arguments += ["--from", self.continueFrom.get().getPath()]
         else:
             arguments += ["--architecture", self.getEnumText("architecture")]
-        if self.unlabelled.get():
+        if self._usesMixture():
             arguments += ["--unlabelled", UNLABELLED[self.unlabelled.get()]]
         for option, value in (
             ("--epochs", self.epochs.get()),
@@ -165,6 +173,12 @@ class ApbcProtTrain(ApbcProtTrainBase, EMProtocol):
             problem = model_problem(model)
             if problem:
                 errors.append(problem)
+        dataset = self.inputDataset.get()
+        if dataset is not None and self._isClassifier() and not dataset.getClasses():
+            errors.append(
+                "The network %s learns from patches of shapes, and this training set has none: "
+                "make it with _apbc - bootstrap training set_, or choose dense." % CLASSIFIER
+            )
         return errors
 
     def _warnings(self):
@@ -188,7 +202,24 @@ class ApbcProtTrain(ApbcProtTrainBase, EMProtocol):
 
     # -------------------------- utilities ----------------------------------------
     def _usesMixture(self):
-        return UNLABELLED[self.unlabelled.get()] == "pu"
+        return UNLABELLED[self.unlabelled.get()] == "pu" and not self._isClassifier()
+
+    def _isClassifier(self):
+        """Tell whether a classifier of shapes is trained; with a model to go on from, its kind."""
+        model = self.continueFrom.get()
+        if model is not None:
+            return model.isClassifier()
+        return self.getEnumText("architecture") == CLASSIFIER
+
+    def _modelArguments(self):
+        if not self._isClassifier():
+            return ApbcProtTrainBase._modelArguments(self)
+        arguments = ["--seed", self.seed.get()]
+        return arguments + (["--batch-size", self.batchSize.get()] if self.batchSize.get() else [])
+
+    def _citations(self):
+        cited = ApbcProtTrainBase._citations(self)
+        return [*cited, "DeepCryoPicker2020"] if self._isClassifier() else cited
 
     def _getModelPath(self):
         return self._getExtraPath(MODEL_FOLDER)

@@ -27,14 +27,23 @@ class ApbcProtTrainBase(ApbcProtBase):
             pointerClass="ApbcDataset",
             important=True,
             label="Training set",
-            help="Good and bad particles from _apbc - create training set_.",
+            help="Good and bad particles from _apbc - create training set_, or the examples of "
+            "_apbc - bootstrap training set_.",
         )
 
-    def _defineModelParams(self, form):
-        """Add the fields of how the delivered model is trained."""
+    def _defineModelParams(self, form, condition=None):
+        """Add the fields of how the delivered model is trained.
+
+        Parameters
+        ----------
+        form : pyworkflow.protocol.params.Form
+        condition : str, optional
+            When those are shown that a classifier of shapes does not have.
+        """
         form.addParam(
             "ensemble",
             params.IntParam,
+            condition=condition,
             default=1,
             validators=[POSITIVE],
             label="Networks in the ensemble",
@@ -46,6 +55,7 @@ class ApbcProtTrainBase(ApbcProtBase):
         form.addParam(
             "feedback",
             params.IntParam,
+            condition=condition,
             default=0,
             validators=[within(0, MOST_FEEDBACK)],
             label="Rounds of feedback (at most)",
@@ -58,6 +68,7 @@ class ApbcProtTrainBase(ApbcProtBase):
         form.addParam(
             "balanceViews",
             params.BooleanParam,
+            condition=condition,
             default=True,
             label="Balance the views?",
             help="Yes: good particles of a rare 2D class are drawn more often, so that the network "
@@ -74,6 +85,7 @@ class ApbcProtTrainBase(ApbcProtBase):
         form.addParam(
             "refit",
             params.BooleanParam,
+            condition=condition,
             default=True,
             label="Train on all labels at the end?",
             help="The figures always come from the split. With yes, the delivered weights are "
@@ -156,6 +168,7 @@ class ApbcProtTrainBase(ApbcProtBase):
             )
         else:
             lines.append("The card holds no figures of labels kept aside.")
+        lines += model.getClassLines()
         lines += model.getLossLines()
         lines += model.getTrainingLines()
         lines.append(

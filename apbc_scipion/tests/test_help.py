@@ -13,7 +13,7 @@ from pwem import Domain  # noqa: E402
 from pyworkflow.protocol import params  # noqa: E402
 
 import apbc_scipion  # noqa: E402
-from apbc.models.architecture import ARCHITECTURES, architecture  # noqa: E402
+from apbc.models.architecture import ARCHITECTURES, CLASSIFIERS, architecture  # noqa: E402
 from apbc_scipion import bibtex  # noqa: E402
 from apbc_scipion.protocols import ApbcProtTrain  # noqa: E402
 
@@ -126,7 +126,7 @@ class TestHelp(unittest.TestCase):
     def test_defaults_that_the_help_tells_are_those_of_the_engine(self):
         form = ApbcProtTrain().getDefinition()
         epochs, rate = (form.getParam(name).help.get() for name in ("epochs", "learningRate"))
-        for name in ARCHITECTURES:
+        for name in (*ARCHITECTURES, *CLASSIFIERS):
             network = architecture(name)
             self.assertIn("%d for _%s_" % (network.epochs, name), epochs)
             learning = ("%f" % network.learning_rate).rstrip("0")
