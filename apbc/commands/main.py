@@ -15,6 +15,7 @@ from apbc.commands.verbs import add_verbs
 from apbc.errors import ApbcError
 
 VERBS = {
+    "bootstrap": "find particles without any label, and make a data set of them",
     "dataset": "turn good and bad particles into a data set",
     "train": "train a model on a data set",
     "search": "try a few training settings, and train with the best",

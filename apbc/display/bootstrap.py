@@ -274,8 +274,7 @@ def draw_stage(axes: Axes, record: StageRecord, stage: str, window: Window | Non
     rows, columns = record.shape_of_image
     extent = (-0.5, columns - 0.5, -0.5, rows - 0.5)
     left, right, bottom, top = extent if window is None else window
-    inches = axes.get_position().width * axes.figure.get_figwidth()
-    dots = inches * DOTS_PER_INCH / (right - left)  # of the picture for each pixel
+    dots = _width_of(axes) / (right - left)
     if stage in record.masks or stage == DRAWN:
         masks = list(record.masks)
         mask = record.masks[stage] if stage in record.masks else record.masks[masks[-1]]
@@ -311,7 +310,7 @@ def draw_scale(axes: Axes, record: StageRecord, window: Window | None = None) ->
     """Draw a scale bar into the lower left corner of what `draw_stage` drew."""
     rows, columns = record.shape_of_image
     left, right, bottom, _ = window or (-0.5, columns - 0.5, -0.5, rows - 0.5)
-    dots = axes.get_position().width * axes.figure.get_figwidth() * DOTS_PER_INCH
+    dots = _width_of(axes)
     share = 0.2 if dots > 500 else 0.36
     draw_scale_bar(
         axes, record.pixel_size, right - left, dots / (right - left), (left, bottom), share
@@ -365,6 +364,11 @@ def zoom_window(record: StageRecord) -> Window:
         if inside.sum() > most:
             best, most = corner, float(inside.sum())
     return best[0] - 0.5, best[0] + side - 0.5, best[1] - 0.5, best[1] + side - 0.5
+
+
+def _width_of(axes: Axes) -> float:
+    """Width of axes in dots of the picture."""
+    return float(axes.get_window_extent().width)
 
 
 def _draw_shapes(axes: Axes, record: StageRecord, thick: float) -> None:

@@ -1,0 +1,504 @@
+"""From bare micrographs to a training set: examples of each micrograph, then the data set.
+
+The first micrographs settle what holds for all: the diameter where none is given, whether
+particles are dark, and which shapes there are. Then every micrograph is searched by itself.
+Al-Azzawi et al. 2020, BMC Bioinformatics 21:509, doi:10.1186/s12859-020-03809-7.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from apbc import __version__
+from apbc.bootstrap import record as records
+from apbc.bootstrap.detect import detect
+from apbc.bootstrap.diameter import estimate_diameter
+from apbc.bootstrap.examples import SHAPES, Examples
+from apbc.bootstrap.patches import PatchOptions, write_patches
+from apbc.bootstrap.polarity import bright_particles
+from apbc.bootstrap.record import Settled, examples_file
+from apbc.bootstrap.scale import DetectionScale, shrink
+from apbc.bootstrap.stages import Stages, prepare
+from apbc.bootstrap.table import read_examples, write_examples, write_places
+from apbc.dataset.build import DatasetOptions, from_micrographs
+from apbc.dataset.labels import BAD, FEWEST_OF_A_CLASS, GOOD, Labels, Places, sha256_of
+from apbc.display.bootstrap import diameter_figure
+from apbc.errors import ApbcError
+from apbc.geometry import box_size_for
+from apbc.io.files import atomic_path, read_json, write_json
+from apbc.io.images import MicrographInfo, micrograph_info, pixel_size_of, read_micrograph
+from apbc.io.runs import locked
+from apbc.preprocess.working import Preprocessing
+from apbc.progress import track
+from apbc.system.processes import Failure, Part, in_processes
+
+logger = logging.getLogger(__name__)
+
+FloatArray = npt.NDArray[np.float64]
+
+AUTO = "auto"
+FIRST = 5  # micrographs that settle diameter, polarity and shapes
+FEWEST_GOOD = 50
+MOST_NAMED = 3
+SAME_PIXEL_SIZE = 0.01
+KILLED = "run again with fewer --workers; what is done stays"
+
+
+@dataclass(frozen=True)
+class BootstrapOptions:
+    """What the user may set.
+
+    Attributes
+    ----------
+    diameter : float, optional
+        Of the particle in Å; estimated when left out.
+    shapes : tuple of str
+        Of `SHAPES`; empty to find out which there are.
+    invert : bool
+        Particles are brighter than the ice.
+    pixel_size : float, optional
+        Å per pixel of the micrographs, over their headers.
+    workers : int
+        Processes.
+    negatives : tuple of str
+        Classes of patches that are no particles: ``"background"``, ``"negative"`` or both.
+    samples : int
+        Patches of each class.
+    seed : int
+    keep_stages : int
+        Micrographs whose stages are kept to be looked at.
+    """
+
+    diameter: float | None = None
+    shapes: tuple[str, ...] = ()
+    invert: bool = False
+    pixel_size: float | None = None
+    workers: int = 1
+    negatives: tuple[str, ...] = ("background",)
+    samples: int = 1500
+    seed: int = 0
+    keep_stages: int = 8
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """What decides the examples, as plain values."""
+        return {
+            "diameter": self.diameter,
+            "shapes": list(self.shapes) or [AUTO],
+            "invert": self.invert,
+            "pixel_size": self.pixel_size,
+        }
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a process needs to know to search its micrographs.
+
+    Attributes
+    ----------
+    out : Path
+    settled : Settled
+    invert : bool
+    stages : frozenset of str
+        Names of the micrographs whose stages are kept.
+    """
+
+    out: Path
+    settled: Settled
+    invert: bool
+    stages: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a micrograph: the seconds it took, or why it failed."""
+
+    seconds: float
+    failure: str | None = None
+
+
+def bootstrap(
+    paths: Sequence[Path], out: Path, options: BootstrapOptions, examples_only: bool = False
+) -> dict[str, Any]:
+    """Find examples of particles on bare micrographs, and make a data set of them.
+
+    Micrographs whose examples are there already, of the same request, are left out. One
+    that cannot be read or searched is reported, and the others go on. Memory does not grow
+    with their number.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Micrographs.
+    out : Path
+        Folder for the results.
+    options : BootstrapOptions
+    examples_only : bool, optional
+        Find the examples and make no data set yet.
+
+    Returns
+    -------
+    dict
+        What ``bootstrap.json`` holds.
+
+    Raises
+    ------
+    ApbcError
+        If nothing can be found at all: bright particles that were not told, a folder that
+        holds the examples of another request, no diameter; or if there are too few good
+        examples for a data set, which are kept.
+    """
+    failed: dict[str, str] = {}
+    infos: dict[str, MicrographInfo] = {}
+    for path in paths:
+        try:
+            infos[path.stem] = micrograph_info(path)
+        except ApbcError as error:
+            failed[path.stem] = str(error)
+    if not infos:
+        raise ApbcError(f"none of the {len(paths)} micrographs can be read: {failed.popitem()[1]}")
+    with locked(out):
+        settled = _settle(list(infos.values()), out, options)
+        todo = [info for info in infos.values() if not examples_file(out, info.name).is_file()]
+        kept = records.claim_stages(out, [info.name for info in todo], options.keep_stages)
+    if len(todo) < len(infos):
+        logger.info(
+            "%d micrographs are done already, %d are left", len(infos) - len(todo), len(todo)
+        )
+    search = Search(out, settled, options.invert, frozenset(kept))
+    seconds: dict[str, float] = {}
+    with closing(_searched(todo, search, options.workers)) as results:
+        for name, done in track(results, len(todo), "micrographs"):
+            if done.failure is None:
+                seconds[name] = done.seconds
+            else:
+                failed[name] = done.failure
+    names = [name for name in infos if name not in failed]
+    tables = _Tables(out, names)
+    with locked(out):
+        known = _record(out, options, settled, tables, seconds, failed, not examples_only)
+        if examples_only:
+            write_json(out / records.RECORD, known)
+            return known
+        try:
+            made = _make_dataset([infos[name] for name in names], tables, out, settled, options)
+        except ApbcError:
+            (out / records.DATA).unlink(missing_ok=True)
+            write_json(out / records.RECORD, known)
+            raise
+        known["classes"] = made["classes"]
+        known["warnings"] += made["warnings"]
+        known["data"] = records.DATA
+        write_json(out / records.RECORD, known)
+    return known
+
+
+# ------------------------------ what holds for all ---------------------------------------------
+
+
+def _settle(infos: Sequence[MicrographInfo], out: Path, options: BootstrapOptions) -> Settled:
+    """Settle diameter, polarity and shapes with the first micrographs, or recall them."""
+    pixel_size = pixel_size_of(infos, options.pixel_size)
+    settled = records.recall(out, options.request)
+    if settled is not None and abs(pixel_size / settled.pixel_size - 1) > SAME_PIXEL_SIZE:
+        raise ApbcError(
+            f"the micrographs have {pixel_size:g} Å per pixel, and those whose examples are in "
+            f"{out} have {settled.pixel_size:g}; give another --out"
+        )
+    if settled is not None and settled.dark:
+        return settled
+    images = []
+    for info in infos[:FIRST]:
+        try:
+            images.append(_read(info.path, options.invert))
+        except (ApbcError, OSError) as error:
+            logger.warning("%s tells nothing of diameter and contrast: %s", info.name, error)
+    if not images:
+        raise ApbcError(f"none of {', '.join(info.name for info in infos[:FIRST])} can be read")
+    if settled is None:
+        diameter, low, high = options.diameter, None, None
+        if diameter is None:
+            estimate = estimate_diameter(images, pixel_size)
+            diameter, low, high = estimate.diameter, estimate.low, estimate.high
+            with atomic_path(out / records.DIAMETER_PICTURE) as temporary:
+                diameter_figure(estimate).savefig(temporary, format="png")
+            logger.info("the diameter is about %.0f Å (%.0f to %.0f)", diameter, low, high)
+        settled = Settled(diameter, low, high, pixel_size, options.shapes, False)
+    dark = _check_polarity(images, settled.diameter / settled.pixel_size, options.invert)
+    shapes = settled.shapes or _shapes_of(images, settled)
+    settled = replace(settled, dark=dark, shapes=shapes)
+    records.keep(out, options.request, settled)
+    return settled
+
+
+def _check_polarity(images: Sequence[FloatArray], diameter: float, invert: bool) -> bool:
+    """Raise if particles are bright in most images that tell; give whether any tells."""
+    told = [bright for image in images if (bright := bright_particles(image, diameter)) is not None]
+    if sum(told) > len(told) / 2:
+        where = f"on {sum(told)} of the first {len(images)} micrographs"
+        if invert:
+            raise ApbcError(
+                f"particles are darker than the ice {where}, but --invert takes them for bright; "
+                "leave --invert out"
+            )
+        raise ApbcError(f"particles are brighter than the ice {where}; run again with --invert")
+    return bool(told)
+
+
+def _shapes_of(images: Sequence[FloatArray], settled: Settled) -> tuple[str, ...]:
+    """Shapes that the first micrographs show."""
+    raise NotImplementedError
+
+
+def _read(path: Path, invert: bool) -> FloatArray:
+    """Micrograph with dark particles."""
+    image = read_micrograph(path).astype(float)
+    return image.max() + image.min() - image if invert else image
+
+
+# ------------------------------ the search -----------------------------------------------------
+
+
+def _searched(
+    infos: Sequence[MicrographInfo], search: Search, workers: int
+) -> Generator[tuple[str, Done], None, None]:
+    """Search micrographs here or in several processes."""
+    count = min(workers, len(infos))
+    if count < 2:
+        yield from search_all(infos, search)
+        return
+    shares = [list(infos)[i::count] for i in range(count)]
+    parts = [Part((share, search), [info.name for info in share]) for share in shares]
+    with closing(in_processes(search_all, parts, KILLED)) as results:
+        for name, done in results:
+            yield name, Done(0.0, done.reason) if isinstance(done, Failure) else done
+
+
+def search_all(infos: Sequence[MicrographInfo], search: Search) -> Iterator[tuple[str, Done]]:
+    """Find and write the examples of micrographs, one after the other.
+
+    Parameters
+    ----------
+    infos : sequence of MicrographInfo
+    search : Search
+
+    Yields
+    ------
+    name : str
+    done : Done
+    """
+    for info in infos:
+        try:
+            yield info.name, Done(_search(info, search))
+        except (ApbcError, MemoryError, OSError) as error:
+            reason = str(error) or "the memory is full"
+            logger.error("%s failed: %s", info.name, reason)
+            yield info.name, Done(0.0, reason)
+
+
+def _search(info: MicrographInfo, search: Search) -> float:
+    """Find and write the examples of a micrograph; give the seconds that took."""
+    start = time.monotonic()
+    working, scale = _working(info.path, search.settled, search.invert)
+    detection = detect(working, scale.diameter, search.settled.shapes)
+    found = replace(
+        detection.examples.scaled(1 / scale.factor),
+        positions=scale.to_micrograph(detection.examples.positions),
+    )
+    seconds = time.monotonic() - start
+    if info.name in search.stages:
+        path = search.out / records.STAGES / f"{info.name}.npz"
+        records.write_stages(path, info.name, working, detection, search.settled)
+    for folder, chosen in ((records.GOOD, found.good), (records.BAD, ~found.good)):
+        path = search.out / folder / f"{info.name}.csv"
+        write_places(path, found.positions[chosen], found.shape[chosen])
+    write_examples(examples_file(search.out, info.name), found)
+    return seconds
+
+
+def _working(path: Path, settled: Settled, invert: bool) -> tuple[FloatArray, DetectionScale]:
+    """Micrograph at the detection scale, with dark particles."""
+    scale = DetectionScale(settled.diameter / settled.pixel_size)
+    image = _read(path, invert)
+    if min(image.shape) < 2 * scale.diameter_px:
+        raise ApbcError(
+            f"it is smaller than two particle diameters ({image.shape[1]} x {image.shape[0]} "
+            f"pixels of {settled.pixel_size:.2f} Å); check its pixel size"
+        )
+    return shrink(image, scale.factor), scale
+
+
+# ------------------------------ the data set ---------------------------------------------------
+
+
+class _Tables(Mapping[str, Examples]):
+    """Examples by the name of the micrograph, read from their files when asked for."""
+
+    def __init__(self, out: Path, names: Sequence[str]) -> None:
+        self._out, self._names = out, list(names)
+
+    def __getitem__(self, name: str) -> Examples:
+        if name not in self._names:
+            raise KeyError(name)
+        return read_examples(examples_file(self._out, name))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def _make_dataset(
+    infos: Sequence[MicrographInfo],
+    tables: _Tables,
+    out: Path,
+    settled: Settled,
+    options: BootstrapOptions,
+) -> dict[str, Any]:
+    """Write the data set with its patches; give what `write_patches` tells."""
+    labels = _labels(tables, out)
+    good = labels.total(GOOD)
+    if good < FEWEST_GOOD:
+        raise ApbcError(
+            f"there are only {good} good examples on {len(infos)} micrographs, and a data set "
+            f"needs {FEWEST_GOOD}: give more micrographs, or look at {out / records.STAGES} "
+            f"whether --diameter ({settled.diameter:.0f} Å), --shape "
+            f"({','.join(settled.shapes)}) and --invert fit; the examples are kept"
+        )
+    paths = {info.name: info.path for info in infos}
+    contrast = "light" if options.invert else "dark"
+    dataset = DatasetOptions(
+        Preprocessing(settled.diameter, contrast=contrast),
+        seed=options.seed,
+        pixel_size=settled.pixel_size,
+    )
+    patches = PatchOptions(
+        settled.diameter,
+        settled.pixel_size,
+        contrast,
+        samples=options.samples,
+        negatives=options.negatives,
+        seed=options.seed,
+    )
+
+    def stages_of(name: str) -> Stages:
+        return prepare(_working(paths[name], settled, options.invert)[0], patches.opening)
+
+    with atomic_path(out / records.DATA) as temporary:
+        from_micrographs(list(paths.values()), labels, dataset, temporary)
+        return write_patches(temporary, tables, stages_of, patches)
+
+
+def _labels(tables: _Tables, out: Path) -> Labels:
+    """Good examples, with their shape as the view, and what is no particle as bad ones.
+
+    Other bad examples mostly are particles, so that they are labelled as nothing. Where
+    there are too few that are no particles, only good ones are labels.
+    """
+    labels = Labels()
+    for name, found in tables.items():
+        view = found.shape.astype(np.int64) + 1
+        none = ~found.is_particle
+        labels.add(GOOD, {name: Places.of(found.positions[found.good], view[found.good])})
+        labels.add(BAD, {name: Places.of(found.positions[none])})
+        labels.doubtful[name] = found.positions[~found.good & ~none]
+        file = examples_file(out, name)
+        labels.sources[str(file)] = sha256_of(file)
+    if labels.total(BAD) < FEWEST_OF_A_CLASS:
+        labels.good_alone = True
+        for kinds in labels.positions.values():
+            del kinds[BAD]
+    return labels
+
+
+# ------------------------------ the record -----------------------------------------------------
+
+
+def _record(
+    out: Path,
+    options: BootstrapOptions,
+    settled: Settled,
+    tables: _Tables,
+    seconds: dict[str, float],
+    failed: dict[str, str],
+    alone: bool,
+) -> dict[str, Any]:
+    """Give the record of a folder; with `alone`, of these micrographs only."""
+    file = out / records.RECORD
+    known: dict[str, Any] = read_json(file) if file.is_file() else {}
+    before: dict[str, Any] = known.get("micrographs", {})
+    micrographs = {} if alone else dict(before)
+    for name in tables:
+        if name in before and name not in seconds:
+            micrographs[name] = before[name]
+            continue
+        found = tables[name]
+        micrographs[name] = {
+            "good": int(found.good.sum()),
+            "bad": int((~found.good).sum()),
+            "seconds": seconds.get(name),
+            "shapes": _counts(found),
+        }
+    failures = {} if alone else {k: v for k, v in known.get("failed", {}).items()}
+    failures = {k: v for k, v in {**failures, **failed}.items() if k not in micrographs}
+    return {
+        "format": records.FORMAT,
+        "apbc_version": __version__,
+        "diameter": settled.diameter,
+        "diameter_estimated": options.diameter is None,
+        "diameter_low": settled.low,
+        "diameter_high": settled.high,
+        "pixel_size": settled.pixel_size,
+        "box_size": box_size_for(settled.diameter, settled.pixel_size),
+        "contrast": "light" if options.invert else "dark",
+        "shapes": {
+            shape: {
+                kind: sum(
+                    told["shapes"].get(shape, {}).get(kind, 0) for told in micrographs.values()
+                )
+                for kind in ("good", "bad")
+            }
+            for shape in settled.shapes
+        },
+        "micrographs": dict(sorted(micrographs.items())),
+        "warnings": _warnings(micrographs, settled),
+        "classes": {},
+        "data": None,
+        "failed": failures,
+    }
+
+
+def _counts(found: Examples) -> dict[str, dict[str, int]]:
+    """Good and bad examples of each shape that was found."""
+    return {
+        shape: {
+            "good": int(found.good[found.shape == i].sum()),
+            "bad": int((~found.good[found.shape == i]).sum()),
+        }
+        for i, shape in enumerate(SHAPES)
+        if (found.shape == i).any()
+    }
+
+
+def _warnings(micrographs: Mapping[str, Any], settled: Settled) -> list[str]:
+    """Sentences about what the user should look after."""
+    warnings = []
+    empty = [name for name, told in micrographs.items() if not told["good"] + told["bad"]]
+    if empty:
+        named = ", ".join(empty[:MOST_NAMED]) + ", ..." * (len(empty) > MOST_NAMED)
+        warnings.append(f"nothing was found on {len(empty)} micrographs ({named})")
+    if not settled.dark:
+        warnings.append(
+            "the micrographs do not tell whether particles are dark or bright; look at the stages"
+        )
+    return warnings
