@@ -195,7 +195,7 @@ def bootstrap(
             (out / records.DATA).unlink(missing_ok=True)
             write_json(out / records.RECORD, known)
             raise
-        known["classes"] = made["classes"]
+        known["classes"], known["labels"] = made["classes"], made["labels"]
         known["warnings"] += made["warnings"]
         known["data"] = records.DATA
         write_json(out / records.RECORD, known)
@@ -365,7 +365,7 @@ def _make_dataset(
     settled: Settled,
     options: BootstrapOptions,
 ) -> dict[str, Any]:
-    """Write the data set with its patches; give what `write_patches` tells."""
+    """Write the data set with its patches; give what `write_patches` tells, and the labels."""
     labels = _labels(tables, out)
     good = labels.total(GOOD)
     if good < FEWEST_GOOD:
@@ -396,7 +396,9 @@ def _make_dataset(
 
     with atomic_path(out / records.DATA) as temporary:
         from_micrographs(list(paths.values()), labels, dataset, temporary)
-        return write_patches(temporary, tables, stages_of, patches)
+        made = write_patches(temporary, tables, stages_of, patches)
+    none = 0 if labels.good_alone else labels.total(BAD)
+    return {**made, "labels": {"good": good, "bad": none}}
 
 
 def _labels(tables: _Tables, out: Path) -> Labels:
@@ -473,6 +475,7 @@ def _record(
         "micrographs": dict(sorted(micrographs.items())),
         "warnings": _warnings(micrographs, settled),
         "classes": {},
+        "labels": {"good": 0, "bad": 0},
         "data": None,
         "failed": failures,
     }
