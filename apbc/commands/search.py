@@ -16,6 +16,7 @@ import logging
 
 from apbc.commands import train as training
 from apbc.errors import ApbcError
+from apbc.models.architecture import CLASSIFIERS
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,11 @@ def run(args: argparse.Namespace) -> int:
     if args.start is not None and "architecture" not in fixed:
         fixed += ("architecture",)
     training.check(args)
+    if args.architecture in CLASSIFIERS:
+        raise ApbcError(
+            f"a search compares networks by their candidates, which {args.architecture} is not "
+            "trained with; train it with apbc train"
+        )
     from apbc.system.devices import select
 
     device = select(args.gpu, mixed_precision=True)

@@ -13,12 +13,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from apbc.errors import ApbcError
-from apbc.models.architecture import ARCHITECTURES
+from apbc.models.alexnet import ACTIVATIONS
+from apbc.models.architecture import ARCHITECTURES, CLASSIFIERS
 
 if TYPE_CHECKING:
+    from apbc.training.classifier import ClassifierOptions
     from apbc.training.train import TrainingOptions
 
 logger = logging.getLogger(__name__)
+
+# Options that one kind of architecture has, and what they are when they are not given.
+OF_LABELS = ("ensemble", "unlabelled", "feedback", "no_balance_views", "precision")
+OF_CLASSIFIERS = ("fc_units", "activation", "paper")
+NOT_GIVEN: dict[str, tuple[object, ...]] = {
+    "ensemble": (1,),
+    "unlabelled": ("weak", None),
+    "feedback": (0,),
+    "no_balance_views": (False,),
+    "precision": (None,),
+    "fc_units": (None,),
+    "activation": (None,),
+    "paper": (False,),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,8 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="MODEL", help="folder to make")
     parser.add_argument(
         "--architecture",
-        choices=ARCHITECTURES,
-        help="dense (default) or the published network of Autopick-BC; with --from, its own",
+        choices=(*ARCHITECTURES, *CLASSIFIERS),
+        help="dense (default), the published network of Autopick-BC, or alexnet, the classifier of "
+        "DeepCryoPicker, for data sets of apbc bootstrap; with --from, its own",
     )
     parser.add_argument("--epochs", type=int, metavar="N", help="default: the architecture's own")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
@@ -63,7 +80,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="draw good particles as they come, not so that all 2D classes are seen alike",
     )
-    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="default: 32 crops")
+    parser.add_argument(
+        "--batch-size", type=int, metavar="N", help="default: 32 crops; 64 patches for alexnet"
+    )
     parser.add_argument(
         "--learning-rate", type=float, metavar="R", help="default: the architecture's"
     )
@@ -80,13 +99,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the one that promises the best F1)",
     )
     parser.add_argument(
+        "--fc-units",
+        type=int,
+        metavar="N",
+        help="alexnet: units of the two fully connected layers (default: 512)",
+    )
+    parser.add_argument(
+        "--activation", choices=ACTIVATIONS, help="alexnet: of all layers (default: relu)"
+    )
+    parser.add_argument(
+        "--paper",
+        action="store_true",
+        help="alexnet: the settings of DeepCryoPicker's paper as far as it tells them: 4096 units, "
+        "sigmoids, no dropout, plain descent at a rate of 0.0001",
+    )
+    parser.add_argument(
         "--gpu", metavar="LIST", help='GPUs such as 0,1; "" for the CPU; default: what is there'
     )
 
 
 def check(args: argparse.Namespace) -> None:
     """Refuse numbers that cannot be, and choose the architecture where it was left open."""
-    for name in ("epochs", "ensemble", "batch_size", "learning_rate"):
+    for name in ("epochs", "ensemble", "batch_size", "learning_rate", "fc_units"):
         value = getattr(args, name)
         if value is not None and value <= 0:
             raise ApbcError(f"--{name.replace('_', '-')} is {value}; give a number above 0")
@@ -102,6 +136,13 @@ def check(args: argparse.Namespace) -> None:
         args.architecture = (
             read_card(args.start)["architecture"] if args.start else ARCHITECTURES[0]
         )
+    classifier = args.architecture in CLASSIFIERS
+    for name in OF_LABELS if classifier else OF_CLASSIFIERS:
+        if getattr(args, name) not in NOT_GIVEN[name]:
+            raise ApbcError(
+                f"--{name.replace('_', '-')} is not for the architecture {args.architecture}; "
+                "leave it out"
+            )
 
 
 def options_of(args: argparse.Namespace) -> TrainingOptions:
@@ -113,7 +154,7 @@ def options_of(args: argparse.Namespace) -> TrainingOptions:
         epochs=args.epochs,
         seed=args.seed,
         ensemble=args.ensemble,
-        batch_size=args.batch_size,
+        batch_size=args.batch_size or TrainingOptions.batch_size,
         learning_rate=args.learning_rate,
         refit=not args.no_refit,
         precision=args.precision,
@@ -121,6 +162,16 @@ def options_of(args: argparse.Namespace) -> TrainingOptions:
         feedback=args.feedback,
         balance_views=not args.no_balance_views,
     )
+
+
+def classifier_options_of(args: argparse.Namespace) -> ClassifierOptions:
+    """Options of a classifier's training, once the device is selected."""
+    from apbc.training.classifier import ClassifierOptions
+
+    names = ("epochs", "batch_size", "learning_rate", "fc_units", "activation")
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    make = ClassifierOptions.as_in_the_paper if args.paper else ClassifierOptions
+    return make(seed=args.seed, **given)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -131,11 +182,17 @@ def run(args: argparse.Namespace) -> int:
     device = select(args.gpu, mixed_precision=True)
 
     from apbc.dataset.store import Dataset
-    from apbc.training.train import train
 
-    options = options_of(args)
     with Dataset(args.dataset) as dataset:
-        card = train(dataset, args.out, options, device, args.start)
+        if args.architecture in CLASSIFIERS:
+            from apbc.training.classifier import train_classifier
+
+            options = classifier_options_of(args)
+            card = train_classifier(dataset, args.out, options, device, args.start)
+        else:
+            from apbc.training.train import train
+
+            card = train(dataset, args.out, options_of(args), device, args.start)
     for part, row in card["metrics"].items():
         if row["samples"]:
             logger.info(
@@ -147,6 +204,14 @@ def run(args: argparse.Namespace) -> int:
                 row["tn"],
                 row["fp"],
                 row["fn"],
+            )
+    for part, row in card.get("classifier", {}).items():
+        if row["samples"]:
+            logger.info(
+                "%s: accuracy over the classes %.3f on %d patches",
+                part,
+                row["accuracy"],
+                row["samples"],
             )
     logger.info("wrote %s; the report is %s", args.out, args.out / "report.html")
     return 0

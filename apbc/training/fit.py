@@ -7,9 +7,10 @@ import logging
 import math
 import shutil
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -117,7 +118,6 @@ def fit(dataset: Dataset, plan: FitPlan, checkpoints: Path) -> Fitted:
         If the loss is no longer a number.
     """
     keras.utils.set_random_seed(plan.seed)
-    keeper = Checkpoint(checkpoints / plan.name, plan)
     training = Samples(
         dataset,
         plan.training,
@@ -133,20 +133,65 @@ def fit(dataset: Dataset, plan: FitPlan, checkpoints: Path) -> Fitted:
         if len(plan.validation)
         else None
     )
-    network = keeper.restore() or _compiled(plan, len(training), dataset.crop_size)
+    patience = plan.architecture.patience if validation is not None else None
+    keeper = Checkpoint(checkpoints / plan.name, plan.epochs, patience)
+    return carry_out(
+        keeper,
+        training,
+        validation,
+        lambda: _compiled(plan, len(training), dataset.crop_size),
+    )
+
+
+class Resumable(Protocol):
+    """Training samples that are drawn anew for every epoch."""
+
+    def start_at(self, epoch: int) -> None:
+        """Draw for an epoch, so that a resumed run sees what an unbroken one would."""
+
+
+def carry_out(
+    keeper: Checkpoint,
+    training: Resumable,
+    validation: keras.utils.PyDataset | None,
+    make: Callable[[], keras.Model],
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> Fitted:
+    """Fit a network from its beginning or from its checkpoint, and take its best epoch.
+
+    Parameters
+    ----------
+    keeper : Checkpoint
+    training : PyDataset with `start_at`
+    validation : PyDataset or None
+    make : callable
+        Gives the compiled network, in which the layer `SCORER` is the network proper.
+    callbacks : sequence of keras.callbacks.Callback, optional
+        Beside the keeper, before it.
+
+    Returns
+    -------
+    Fitted
+
+    Raises
+    ------
+    ApbcError
+        If the loss is no longer a number.
+    """
+    network = keeper.restore() or make()
     keeper.attach(training)
     if not keeper.finished:
         network.fit(
             training,
             validation_data=validation,
-            epochs=plan.epochs,
+            epochs=keeper.epochs,
             initial_epoch=keeper.epoch,
-            callbacks=[keeper],
+            callbacks=[*callbacks, keeper],
             shuffle=False,
             verbose=0,
         )
     network.load_weights(keeper.best_file)
-    return Fitted(network.get_layer(SCORER), keeper.history, keeper.best_epoch, plan.name)
+    return Fitted(network.get_layer(SCORER), keeper.history, keeper.best_epoch, keeper.name)
 
 
 def _compiled(plan: FitPlan, steps: int, crop_size: int) -> keras.Model:
@@ -182,16 +227,22 @@ class Checkpoint(keras.callbacks.Callback):
     Parameters
     ----------
     folder : Path
-    plan : FitPlan
+        Named as the fit is.
+    epochs : int
+        At most so many.
+    patience : int or None
+        Epochs without a better validation loss before the fit stops; None where there is
+        no validation: every epoch runs, and the last weights are the best.
     """
 
-    def __init__(self, folder: Path, plan: FitPlan) -> None:
+    def __init__(self, folder: Path, epochs: int, patience: int | None) -> None:
         super().__init__()
         self._folder = folder
-        self._plan = plan
+        self._patience = patience
+        self.name = folder.name
+        self.epochs = epochs
         self._started = 0.0
         self._begun_at = 0
-        self._training: Samples | None = None
         self.epoch = 0
         self.best_epoch = 0
         self.best = math.inf
@@ -203,14 +254,11 @@ class Checkpoint(keras.callbacks.Callback):
     def finished(self) -> bool:
         """Whether nothing is left to do."""
         waited = self.epoch - self.best_epoch
-        out_of_patience = (
-            len(self._plan.validation) > 0 and waited >= self._plan.architecture.patience
-        )
-        return self.epoch >= self._plan.epochs or out_of_patience
+        out_of_patience = self._patience is not None and waited >= self._patience
+        return self.epoch >= self.epochs or out_of_patience
 
-    def attach(self, training: Samples) -> None:
+    def attach(self, training: Resumable) -> None:
         """Let the samples go on at the epoch of the checkpoint."""
-        self._training = training
         training.start_at(self.epoch)
 
     def restore(self) -> keras.Model | None:
@@ -222,7 +270,7 @@ class Checkpoint(keras.callbacks.Callback):
         network = keras.models.load_model(self._folder / state["last"], safe_mode=True)
         self.epoch, self.best_epoch = state["epoch"], state["best_epoch"]
         self.best, self.history = state["best"], state["history"]
-        logger.info("%s: goes on after epoch %d", self._plan.name, self.epoch)
+        logger.info("%s: goes on after epoch %d", self.name, self.epoch)
         return network
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
@@ -236,7 +284,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.epoch = epoch + 1
         if not all(math.isfinite(value) for value in figures.values()):
             raise ApbcError(
-                f"the loss of {self._plan.name} is not a number after epoch {self.epoch}; train "
+                f"the loss of {self.name} is not a number after epoch {self.epoch}; train "
                 "with a smaller --learning-rate"
             )
         self.history.append({"epoch": self.epoch, **figures})
@@ -251,9 +299,9 @@ class Checkpoint(keras.callbacks.Callback):
         write_json(
             self._state_file,
             {
-                "name": self._plan.name,
+                "name": self.name,
                 "last": last,
-                "epochs": self._plan.epochs,
+                "epochs": self.epochs,
                 "seconds_per_epoch": self._seconds_per_epoch(),
                 "epoch": self.epoch,
                 "finished": self.finished,
@@ -272,11 +320,11 @@ class Checkpoint(keras.callbacks.Callback):
     def _report(self, figures: dict[str, float]) -> None:
         logger.info(
             "%s: epoch %d/%d done, %s, %.0f s left",
-            self._plan.name,
+            self.name,
             self.epoch,
-            self._plan.epochs,
+            self.epochs,
             ", ".join(f"{key} {value:.4f}" for key, value in figures.items()),
-            self._seconds_per_epoch() * (self._plan.epochs - self.epoch),
+            self._seconds_per_epoch() * (self.epochs - self.epoch),
         )
 
 

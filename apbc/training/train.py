@@ -130,10 +130,7 @@ def train(
     ApbcError
         If the model to go on from does not fit, or the labels are too few.
     """
-    if (out / CARD_FILE).exists():
-        raise ApbcError(f"{out} already holds a model; give another --out or remove it first")
-    if out.is_file():
-        raise ApbcError(f"{out} is a file; give --out the name of a folder to make")
+    check_out(out)
     begun = time.monotonic()
     arch = architecture(options.architecture)
     parent = load_model(start) if start else None
@@ -144,7 +141,7 @@ def train(
         "from": parent.card["weights_sha256"] if parent else None,
         **asdict(options),
     }
-    seen = _seen_by(parent, dataset)
+    seen = seen_by(parent, dataset)
     checkpoints = open_checkpoints(out.with_name(out.name + ".partial"), request)
 
     first, trained, records = _with_feedback(dataset, arch, options, starts, checkpoints)
@@ -230,7 +227,7 @@ def train(
         "seconds": round(time.monotonic() - begun, 1),
     }
     card["weights_sha256"] = save_network(network, out / NETWORK_FILE)
-    write_text(out / "history.csv", _history_csv([m.history for m in members]))
+    write_text(out / "history.csv", history_csv([m.history for m in members]))
     part = _report_part(probabilities)
     positions = _labelled(dataset)[part]
     good = is_good(dataset, positions)
@@ -252,8 +249,21 @@ def train(
     return card
 
 
-def _seen_by(parent: Model | None, dataset: Dataset) -> list[str]:
-    """Held-out micrographs that the model to go on from was trained on."""
+def check_out(out: Path) -> None:
+    """Refuse a folder that holds a model, and a file.
+
+    Raises
+    ------
+    ApbcError
+    """
+    if (out / CARD_FILE).exists():
+        raise ApbcError(f"{out} already holds a model; give another --out or remove it first")
+    if out.is_file():
+        raise ApbcError(f"{out} is a file; give --out the name of a folder to make")
+
+
+def seen_by(parent: Model | None, dataset: Dataset) -> list[str]:
+    """Name the held-out micrographs that the model to go on from was trained on."""
     known = set(parent.card["training_micrographs"]) if parent else set()
     seen = []
     for i, name in enumerate(dataset.micrograph_names):
@@ -426,8 +436,8 @@ def _report_part(probabilities: dict[str, FloatArray]) -> str:
     return next((name for name in reversed(NAMES) if len(probabilities[name])), NAMES[TRAIN])
 
 
-def _history_csv(histories: Sequence[list[dict[str, float]]]) -> str:
-    """All epochs of all members as CSV."""
+def history_csv(histories: Sequence[list[dict[str, float]]]) -> str:
+    """Write all epochs of all members as CSV."""
     rows = [{"member": i + 1, **row} for i, history in enumerate(histories) for row in history]
     text = io.StringIO()
     names = list(dict.fromkeys(key for row in rows for key in row))
