@@ -7,6 +7,7 @@ import numpy as np
 from pwem.objects import Coordinate, Particle, SetOfParticles
 from pwem.protocols import ProtImportCoordinates, ProtImportMicrographs, ProtImportParticles
 from pyworkflow.object import Pointer
+from scipy import ndimage
 
 from apbc_scipion import workflow
 
@@ -43,6 +44,42 @@ def write_micrographs(folder, count=5, seed=7, particles=24, bad=24, shape=SHAPE
                 else:
                     image += 3.0 * np.exp(-(((distance - radius) / 3) ** 2))
             truth[kind][stem] = [(int(x), int(y)) for x, y in centres]
+        with mrcfile.new(os.path.join(folder, stem + ".mrc"), overwrite=True) as handle:
+            handle.set_data(image.astype(np.float32))
+            handle.voxel_size = PIXEL_SIZE
+    return truth
+
+
+BARE_DIAMETER = 160.0
+
+
+def write_bare_micrographs(folder, count=4, seed=3, particles=30, shape=(512, 448)):
+    """Write noisy micrographs with dark discs alone, on which nothing is labelled.
+
+    Returns
+    -------
+    dict of str to list of (float, float)
+        Where they are, for scores only.
+    """
+    os.makedirs(folder, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    radius = BARE_DIAMETER / PIXEL_SIZE / 2
+    truth = {}
+    for number in range(count):
+        image = ndimage.gaussian_filter(rng.normal(0, 1, shape), 0.7)
+        step = round(3.2 * radius)
+        cells = [
+            (x, y)
+            for y in range(step // 2, shape[0] - step // 2, step)
+            for x in range(step // 2, shape[1] - step // 2, step)
+        ]
+        rng.shuffle(cells)
+        places = [tuple(np.add(cell, rng.integers(-5, 6, 2))) for cell in cells[:particles]]
+        for x, y in places:
+            image -= 0.5 - 0.5 * np.tanh((np.hypot(columns - x, rows - y) - radius) / 1.5)
+        stem = "mic_%02d" % number
+        truth[stem] = [(float(x), float(y)) for x, y in places]
         with mrcfile.new(os.path.join(folder, stem + ".mrc"), overwrite=True) as handle:
             handle.set_data(image.astype(np.float32))
             handle.voxel_size = PIXEL_SIZE

@@ -1,7 +1,6 @@
 """The workflow templates: found, filled, loaded into a project, and run with the real Relion."""
 
 import glob
-import json
 import os
 import shutil
 import subprocess
@@ -11,48 +10,19 @@ import unittest
 
 from pwem.objects import SetOfParticles
 from pyworkflow.template import TemplateList
-from pyworkflow.tests import BaseTest, setupTestProject
+from pyworkflow.tests import setupTestProject
 
 from apbc_scipion import convert, headless
 from apbc_scipion.constants import SCORE
 from apbc_scipion.tests import workflow_data
+from apbc_scipion.tests.template_project import TemplateTest, template
 
-NAMES = ("pick_from_2d_classes", "pick_from_micrographs", "screen_particles")
-
-
-def template(name):
-    """Find a template of the plugin as Scipion does, with its fields told apart."""
-    found = TemplateList()
-    found.addPluginTemplates("apbc-" + name)
-    if len(found.templates) != 1:
-        raise AssertionError("Scipion finds %d templates %s" % (len(found.templates), name))
-    found.templates[0].replaceEnvVariables()
-    found.templates[0].parseContent()
-    return found.templates[0]
-
-
-def fill(name, **values):
-    """Fill the fields of a template, each of which must accept its value.
-
-    Returns
-    -------
-    list of dict
-        The workflow.
-    """
-    filled = template(name)
-    for alias, value in values.items():
-        if filled.setParamValue(alias, str(value)) != 1:
-            raise AssertionError("%s has no field %s" % (name, alias))
-    for field in filled.getParams().values():
-        problem = field.validate()
-        if problem:
-            raise AssertionError("%s: %s" % (field.getTitle(), problem))
-    path = filled.createTemplateFile()
-    try:
-        with open(path) as handle:
-            return json.load(handle)
-    finally:
-        os.remove(path)
+NAMES = (
+    "pick_from_2d_classes",
+    "pick_from_micrographs",
+    "pick_without_labels",
+    "screen_particles",
+)
 
 
 class TestFields(unittest.TestCase):
@@ -81,6 +51,7 @@ class TestFields(unittest.TestCase):
         for name, aliases in (
             ("pick_from_micrographs", ("folder", "pixel", "diameter", "box", "smallest")),
             ("pick_from_2d_classes", ("folder", "star", "pixel", "particlepixel", "diameter")),
+            ("pick_without_labels", ("folder", "pixel")),
             ("screen_particles", ("star", "pixel", "model")),
         ):
             fields = {field.getAlias(): field for field in template(name).getParams().values()}
@@ -109,7 +80,7 @@ class TestFields(unittest.TestCase):
         self.assertTrue(os.path.exists(os.path.join(made, "project.sqlite")), done.stdout)
 
 
-class TestTemplates(BaseTest):
+class TestTemplates(TemplateTest):
     """From micrographs to re-picked particles; the other two start from what that made."""
 
     @classmethod
@@ -142,27 +113,6 @@ class TestTemplates(BaseTest):
             diameter=diameter,
             epochs=3,
         )
-
-    @classmethod
-    def run_template(cls, name, values):
-        """Load a template into the project and run it to its end.
-
-        Returns
-        -------
-        dict
-            Protocols by the label that the template gives them (pyworkflow 3.11.7 drops it).
-        """
-        flow = fill(name, **values)
-        loaded = cls.proj.loadProtocols(jsonStr=json.dumps(flow))
-        if len(loaded) != len(flow):
-            raise AssertionError("protocols of %s are not known" % name)
-        protocols = [loaded[told["object.id"]] for told in flow]
-        # No GPU is asked for, so that the test is the same on every machine.
-        for protocol in protocols:
-            if hasattr(protocol, "useGpu"):
-                protocol.useGpu.set(False)
-            cls.launchProtocol(protocol)
-        return {told["object.label"]: loaded[told["object.id"]] for told in flow}
 
     def test_from_micrographs(self):
         dataset = self.done["training set"]
