@@ -90,7 +90,7 @@ class ApbcProtBootstrap(ApbcProtStreamBase):
             default=None,
             allowsNull=True,
             important=True,
-            label="Particle diameter (Å)",
+            label="Particle diameter (Å; empty: estimated)",
             help="Longest extent of the particle in Å (the diameter, not the radius, and not the "
             "box size, which is about 1.5 times as large). Empty: it is estimated on the first "
             "batch of micrographs (0 does the same); the summary tells it with its uncertainty, "

@@ -81,6 +81,7 @@ class ApbcProtTrainBase(ApbcProtBase):
             "that promises this share of particles among the picks: 0.9 gives clean picks, 0.7 "
             "more of them. Between 0 and 1; -1 takes the threshold with the best F1. If no "
             "threshold promises it, that is taken as well, and the summary says so.",
+            condition,
         )
         form.addParam(
             "refit",
