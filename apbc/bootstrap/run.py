@@ -230,7 +230,7 @@ def _settle(infos: Sequence[MicrographInfo], out: Path, options: BootstrapOption
             estimate = estimate_diameter(images, pixel_size)
             diameter, low, high = estimate.diameter, estimate.low, estimate.high
             with atomic_path(out / records.DIAMETER_PICTURE) as temporary:
-                diameter_figure(estimate).savefig(temporary, format="png")
+                diameter_figure(estimate, images[0], pixel_size).savefig(temporary, format="png")
             logger.info("the diameter is about %.0f Å (%.0f to %.0f)", diameter, low, high)
         settled = Settled(diameter, low, high, pixel_size, options.shapes, False)
     dark = _check_polarity(images, settled.diameter / settled.pixel_size, options.invert)

@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Tuple
+from typing import Any, Tuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,10 @@ from matplotlib.collections import EllipseCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from scipy import ndimage, signal
 
-from apbc.display.overlay import HALO, INK, PALE, draw_scale_bar
+from apbc.display.overlay import HALO, INK, PALE, SMOOTHING, draw_scale_bar
+from apbc.display.thumbnail import grey_limits
 from apbc.errors import ApbcError
 
 FloatArray = npt.NDArray[np.float64]
@@ -52,6 +54,13 @@ DOTS_PER_INCH = 110
 ZOOM = 7.0  # diameters that the small panels of the sheet show
 PANEL = 2.15  # inches
 MOST_COLUMNS = 5
+MOST_CIRCLES = 24
+READ_FROM = {
+    "discs": "read from round particles of one size",
+    "extents": "read from how far particles reach, as there are no round ones of one size",
+    "guess": "nothing stood out, so that this is a guess: give the diameter",
+}
+ROUND_DIAMETERS = (50, 70, 100, 150, 200, 300, 400, 500, 700, 1000)
 
 
 @dataclass(frozen=True)
@@ -364,6 +373,131 @@ def zoom_window(record: StageRecord) -> Window:
         if inside.sum() > most:
             best, most = corner, float(inside.sum())
     return best[0] - 0.5, best[0] + side - 0.5, best[1] - 0.5, best[1] + side - 0.5
+
+
+def diameter_figure(estimate: Any, image: FloatArray, pixel_size: float) -> Figure:
+    """Draw an estimated diameter over a micrograph, beside what it was read from.
+
+    Parameters
+    ----------
+    estimate : DiameterEstimate
+        Of `apbc.bootstrap.diameter`.
+    image : ndarray, shape (rows, columns)
+        A micrograph with dark particles.
+    pixel_size : float
+        Å per pixel of it.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure = Figure((13.0, 7.6), DOTS_PER_INCH)
+    FigureCanvasAgg(figure)
+    left = figure.add_axes((0.02, 0.06, 0.5, 0.8))
+    _draw_diameter(left, estimate.diameter / pixel_size, image, pixel_size)
+    figure.text(
+        0.02,
+        0.945,
+        f"Diameter: about {estimate.diameter:.0f} Å, between {estimate.low:.0f} and "
+        f"{estimate.high:.0f} Å",
+        fontsize=15,
+        fontweight="bold",
+        color=INK,
+    )
+    figure.text(0.02, 0.895, READ_FROM[estimate.method], fontsize=11.5, color=INK)
+    figure.text(
+        0.02,
+        0.02,
+        "Circles are as wide as the estimate. They must enclose one particle each; if they do not, "
+        "give the diameter.",
+        fontsize=10,
+        color=PALE,
+    )
+    discs = figure.add_axes((0.6, 0.56, 0.38, 0.3))
+    _draw_discs(discs, estimate)
+    extents = figure.add_axes((0.6, 0.11, 0.38, 0.3))
+    _draw_extents(extents, estimate)
+    return figure
+
+
+def _draw_diameter(axes: Axes, diameter: float, image: FloatArray, pixel_size: float) -> None:
+    """Draw the middle of a micrograph with circles where it is darker inside than around them."""
+    side = min(*image.shape, int(9 * diameter))
+    top, left = ((n - side) // 2 for n in image.shape)
+    part = image[top : top + side, left : left + side]
+    smooth = ndimage.gaussian_filter(part, diameter * SMOOTHING, mode="nearest")
+    low, high = grey_limits(smooth.astype(np.float32))
+    axes.imshow(smooth, cmap="gray", vmin=low, vmax=high, origin="lower", aspect="equal")
+    reach = int(np.ceil(0.65 * diameter))
+    distance = np.hypot(*np.mgrid[-reach : reach + 1, -reach : reach + 1])
+    disc, ring = distance <= diameter / 2, (distance > diameter / 2) & (distance <= reach)
+    template = ring / ring.sum() - disc / disc.sum()
+    blobs = signal.fftconvolve(smooth - smooth.mean(), template, mode="same")
+    peaks = blobs == ndimage.maximum_filter(blobs, 2 * int(0.45 * diameter) + 1)
+    margin = reach
+    inner = np.zeros_like(peaks)
+    inner[margin : side - margin, margin : side - margin] = True
+    rows, columns = np.nonzero(peaks & inner & (blobs > 0))
+    chosen = np.argsort(-blobs[rows, columns])[:MOST_CIRCLES]
+    centres = np.stack([columns, rows], axis=1)[chosen].astype(float)
+    width = np.full(len(centres), diameter)
+    _ellipses(axes, centres, width, width, 0 * width, SHAPE_COLOURS["top"], 1.6)
+    axes.set_axis_off()
+    draw_scale_bar(axes, pixel_size, side, _width_of(axes) / side, (-0.5, -0.5))
+
+
+def _draw_discs(axes: Axes, estimate: Any) -> None:
+    """Draw how wide the discs are that the micrographs hold."""
+    _style(axes, "Discs on all scales", "diameter (Å)", "height of the peak")
+    if not len(estimate.discs):
+        _say(axes, "no discs")
+        return
+    axes.plot(estimate.discs[:, 0], estimate.discs[:, 1], ".", ms=4, color=SHAPE_COLOURS["top"])
+    axes.set_xscale("log")
+    axes.set_ylim(0, None)
+    _mark(axes, estimate)
+    _plain_ticks(axes, estimate.discs[:, 0])
+
+
+def _draw_extents(axes: Axes, estimate: Any) -> None:
+    """Draw how far patches of each size reach; where that is their size, it is the diameter."""
+    _style(axes, "How far patches reach", "candidate diameter (Å)", "measured (Å)")
+    known = estimate.extents[np.isfinite(estimate.extents).all(axis=1)]
+    if not len(known):
+        _say(axes, "no patch stands out")
+        return
+    axes.plot(known[:, 0], known[:, 0], color=PALE, lw=1, ls=(0, (4, 3)), label="as candidate")
+    axes.plot(known[:, 0], known[:, 1], "o-", ms=4, lw=1.6, color=SHAPE_COLOURS["irregular"])
+    axes.set_xscale("log")
+    _mark(axes, estimate)
+    _plain_ticks(axes, known[:, 0])
+    axes.legend(frameon=False, fontsize=9, labelcolor=INK)
+
+
+def _mark(axes: Axes, estimate: Any) -> None:
+    """Mark the estimate and its limits."""
+    axes.axvspan(estimate.low, estimate.high, color=GOOD, alpha=0.18, lw=0)
+    axes.axvline(estimate.diameter, color="#0b9f55", lw=1.6)
+
+
+def _plain_ticks(axes: Axes, values: FloatArray) -> None:
+    """Name some round diameters on a logarithmic axis."""
+    low, high = float(values.min()), float(values.max())
+    ticks = [tick for tick in ROUND_DIAMETERS if low * 0.9 <= tick <= high * 1.1]
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.minorticks_off()
+
+
+def _say(axes: Axes, what: str) -> None:
+    axes.text(0.5, 0.5, what, ha="center", va="center", color=PALE, transform=axes.transAxes)
+
+
+def _style(axes: Axes, title: str, across: str, up: str) -> None:
+    axes.set_title(title, loc="left", fontsize=11.5, fontweight="bold", color=INK)
+    axes.set_xlabel(across, color=INK)
+    axes.set_ylabel(up, color=INK)
+    axes.tick_params(color=PALE, labelcolor=INK)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _width_of(axes: Axes) -> float:
