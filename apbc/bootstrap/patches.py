@@ -371,11 +371,11 @@ def background_places(
     if len(found):
         distance, _ = cKDTree(found).query(xy, p=np.inf)
     chosen: list[IntArray] = []
-    outer = np.inf
+    free = np.ones(len(xy), bool)
     for limit in DISTANCES:
-        tier = np.flatnonzero((distance >= limit * side) & (distance < outer))
+        tier = np.flatnonzero(free & (distance >= limit * side))
         chosen.append(tier[: n - sum(map(len, chosen))])
-        outer = limit * side
+        free[tier] = False
     return xy[np.concatenate(chosen)].astype(float), sum(map(len, chosen[1:]))
 
 

@@ -14,21 +14,23 @@ from apbc.preprocess.working import Preprocessing
 
 PIXEL_SIZE, DIAMETER = 2.0, 80.0  # 40 px, so that nothing is shrunk
 SHAPE = (300, 340)
-GRID = [(x, y) for y in (60, 150, 240) for x in (60, 130, 210, 280)]  # all but one hold a disc
+GRID = [(x, y) for y in (60, 150, 240) for x in (60, 130, 210, 280)]  # all but one hold a particle
 EMPTY = 6  # of the grid
+CORNERS = [(14, 14), (326, 14), (14, 286), (326, 286)]  # of bad examples
+NO_PARTICLES = [GRID[EMPTY], *((x, y) for x in (20, 320) for y in (20, 100, 280))]
 SIDE_SIZE = (38.0, 30.0)
 
 
 def micrograph(path, number, squares):
-    """One micrograph; its good discs, its good squares, and one bad disc (the last)."""
+    """One micrograph; its discs and squares, and bad examples in its corners."""
     rng = np.random.default_rng(number)
     y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
     image = rng.normal(0, 0.3, SHAPE)
     centres = np.array(GRID, float) + rng.integers(-4, 5, (len(GRID), 2))
     kept = np.delete(np.arange(len(GRID)), EMPTY)
-    for i in kept:
-        dx, dy = np.abs(x - centres[i, 0]), np.abs(y - centres[i, 1])
-        square = squares and i % 2 == 0
+    is_square = squares & (kept % 2 == 1)
+    for (cx, cy), square in zip(centres[kept], is_square, strict=True):
+        dx, dy = np.abs(x - cx), np.abs(y - cy)
         inside = (
             (dx < SIDE_SIZE[0] / 2) & (dy < SIDE_SIZE[1] / 2) if square else dx**2 + dy**2 < 400
         )
@@ -36,23 +38,19 @@ def micrograph(path, number, squares):
     with mrcfile.new(path) as file:
         file.set_data(image.astype(np.float32))
         file.voxel_size = PIXEL_SIZE
-    is_square = np.array([squares and i % 2 == 0 for i in kept])
-    discs, blocks = centres[kept[~is_square]], centres[kept[is_square]]
-    reasons = [""] * (len(discs) - 1) + ["overlaps"]
     return Examples.join(
         [
-            Examples.of_shape(
-                "top", discs, np.full((len(discs), 2), 40.0), np.ones(len(discs)), reasons
-            ),
-            Examples.of_shape(
-                "side",
-                blocks,
-                np.tile(SIDE_SIZE, (len(blocks), 1)),
-                np.ones(len(blocks)),
-                [""] * len(blocks),
-            ),
+            of_shape("top", centres[kept[~is_square]], (40, 40), ""),
+            of_shape("side", centres[kept[is_square]], SIDE_SIZE, ""),
+            of_shape("irregular", np.array(CORNERS), (40, 40), "border"),
         ]
     )
+
+
+def of_shape(shape, positions, size, reason):
+    """Examples of one shape and size."""
+    n = len(positions)
+    return Examples.of_shape(shape, positions, np.tile(size, (n, 1)), np.ones(n), [reason] * n)
 
 
 def make_patches(folder, count=6, squares=True, **options):
@@ -64,9 +62,7 @@ def make_patches(folder, count=6, squares=True, **options):
         found = micrograph(folder / "micrographs" / f"{name}.mrc", number, squares)
         examples[name] = found
         labels.add(GOOD, {name: Places.of(found.positions[found.good])})
-        labels.add(
-            BAD, {name: Places.of(np.array([GRID[EMPTY], (20, 20), (320, 20), (20, 280)], float))}
-        )
+        labels.add(BAD, {name: Places.of(np.array(NO_PARTICLES, float))})
     paths = sorted((folder / "micrographs").iterdir())
     out = folder / "data.h5"
     from_micrographs(paths, labels, DatasetOptions(Preprocessing(DIAMETER)), out)
