@@ -114,18 +114,39 @@ def together(costs: Iterable[Mapping[str, float]]) -> dict[str, float]:
     }
 
 
+def marginal(
+    few: Mapping[str, float], many: Mapping[str, float], counts: tuple[int, int]
+) -> dict[str, float]:
+    """Tell what one micrograph costs, and what the start of a run does.
+
+    Parameters
+    ----------
+    few, many : mapping
+        Costs of two runs (`measured`).
+    counts : (int, int)
+        Micrographs of both.
+    """
+    less, more = counts
+    found = {}
+    for key, start in (("seconds", "start_seconds"), ("cpu_seconds", "start_cpu_seconds")):
+        found[key] = (many[key] - few[key]) / (more - less)
+        found[start] = few[key] - less * found[key]
+    return {**found, "peak_gb": many["peak_gb"]}
+
+
 def apbc(*words: object) -> dict[str, float]:
     """Run an engine verb."""
     return measured([sys.executable, "-m", "apbc", *words])
 
 
-def prepare(binning: int) -> Path:
-    """Benchmark micrographs as MRC, binned."""
-    out = WORK / f"empiar-10017-bin{binning}"
+def prepare(binning: int, name: str = "empiar-10017") -> Path:
+    """Micrographs of one of the benchmark's sets as MRC, binned."""
+    out = WORK / f"{name}-bin{binning}"
     if not (out / "micrographs").is_dir():
         part = out.with_name(out.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
-        measured([sys.executable, bench_data() / "prepare.py", part, "--bin", binning])
+        words = ["--set", name, "--bin", binning]
+        measured([sys.executable, bench_data() / "prepare.py", part, *words])
         part.rename(out)
     return out
 

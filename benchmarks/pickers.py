@@ -140,6 +140,31 @@ def apbc_dataset(
     return out / "data.h5", kept(out, request, make)
 
 
+def apbc_bootstrap(
+    micrographs: Sequence[Path],
+    out: Path,
+    diameter: float | None = None,
+    extra: Sequence[object] = (),
+) -> dict[str, Any]:
+    """Find particles without a label: costs and command; the folder `out` holds all else."""
+    request = {
+        "source": source_digest(),
+        "micrographs": _inputs(micrographs),
+        "diameter": diameter,
+        "extra": [str(word) for word in extra],
+    }
+
+    def make(folder: Path) -> dict[str, Any]:
+        names = folder / "micrographs.txt"
+        names.write_text("\n".join(map(str, micrographs)) + "\n")
+        words: list[object] = ["bootstrap", "--micrographs", names, "--out", folder]
+        words += [] if diameter is None else ["--diameter", diameter]
+        words += extra
+        return {**apbc(*words), "commands": [command_line(["apbc", *words])]}
+
+    return kept(out, request, make)
+
+
 def apbc_train(
     dataset: Path,
     out: Path,
@@ -147,7 +172,7 @@ def apbc_train(
     seed: int = 0,
     extra: Sequence[object] = (),
 ) -> Model:
-    """Train on a data set that `apbc_dataset` made, on the CPU, all else at its default."""
+    """Train on the CPU on a data set of one of the functions above, all else at its default."""
     request = {
         "source": source_digest(),
         "dataset": digest([dataset.parent / "kept.json"]),

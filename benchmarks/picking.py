@@ -49,6 +49,7 @@ from common import (
     digest,
     evaluate,
     logger,
+    marginal,
     mean_and_spread,
     measured,
     prepare,
@@ -275,7 +276,7 @@ def timing(seeds: Sequence[int], gaps: Gaps) -> dict[str, Any]:
             one = pick(paths[:1], folder / f"{i}-one").costs
             many = pick(paths[:count], folder / f"{i}-many").costs
             if repeat > 0:
-                runs[label].append(_marginal(one, many, count))
+                runs[label].append(marginal(one, many, (1, count)))
                 logger.info("%s: %s", label, runs[label][-1])
     steps = _steps(model, paths, folder)
     shutil.rmtree(folder, ignore_errors=True)
@@ -302,15 +303,6 @@ def _steps(
     script, out = REPOSITORY / "benchmarks" / "picking_steps.py", folder / "steps.json"
     measured([sys.executable, script, model.path, *paths, "--gpu", gpu_list, "--json", out])
     return dict(json.loads(out.read_text()))
-
-
-def _marginal(one: Mapping[str, float], many: Mapping[str, float], count: int) -> dict[str, float]:
-    """Tell what one micrograph more costs, and what the start does."""
-    found = {}
-    for key, start in (("seconds", "start_seconds"), ("cpu_seconds", "start_cpu_seconds")):
-        found[key] = (many[key] - one[key]) / (count - 1)
-        found[start] = one[key] - found[key]
-    return {**found, "peak_gb": many["peak_gb"]}
 
 
 # --- calibration -------------------------------------------------------------------------------
