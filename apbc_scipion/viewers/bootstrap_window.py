@@ -44,13 +44,16 @@ class BootstrapWindow(ApbcWindow):
     master : pyworkflow.gui.Window, optional
     state : callable, optional
         Tells in a sentence what the run does while there are no stages.
+    failure : callable, optional
+        Tells in a sentence that the run failed; gives "" while it has not.
     examples : callable, optional
         Opens the window of the examples of all micrographs, or raises `SourceError`.
     """
 
-    def __init__(self, title, folder, master=None, state=None, examples=None):
+    def __init__(self, title, folder, master=None, state=None, failure=None, examples=None):
         ApbcWindow.__init__(self, "apbc - stages of %s" % title, master, (1000, 680))
-        self.folder, self._state, self._examples = folder, state, examples
+        self.folder, self._state = folder, state
+        self._failure, self._examples = failure, examples
         self.names, self.name, self.stage = [], None, drawing.EXAMPLES
         self.record = self._problem = None
         self._makeWidgets()
@@ -100,7 +103,7 @@ class BootstrapWindow(ApbcWindow):
         self.say(HINT)
 
     def _addList(self, panel, row, height, command):
-        """Add a list with a scroll bar; the keys are those of the window."""
+        """Add a list with a scroll bar; its keys do what those of the window do."""
         frame = ttk.Frame(panel, width=PANEL_PIXELS)
         frame.grid(row=row, sticky="nsew")
         frame.columnconfigure(0, weight=1)
@@ -121,8 +124,6 @@ class BootstrapWindow(ApbcWindow):
         items.grid(row=0, column=0, sticky="nsew")
         bar.grid(row=0, column=1, sticky="ns")
         items.bind("<<ListboxSelect>>", command)
-        # Its own keys would move the selection twice.
-        items.bindtags([tag for tag in items.bindtags() if tag != "Listbox"] + ["Listbox"])
         for key in ("<Up>", "<Down>", "<Left>", "<Right>"):
             items.bind(key, self._passOn)
         return items
@@ -138,6 +139,9 @@ class BootstrapWindow(ApbcWindow):
     # ------------------------------- following ----------------------------------------
     def refresh(self):
         """Look for micrographs that have come."""
+        failure = self._failure() if self._failure is not None else ""
+        if failure:
+            self.say(failure, error=True)
         names = stage_names(self.folder)
         if names == self.names and self.name is not None:
             return

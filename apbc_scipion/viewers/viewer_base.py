@@ -40,6 +40,13 @@ def display_problem():
     return None
 
 
+def tell_failure(project, run):
+    """Tell in a sentence that a run failed; "" where it has not."""
+    if run.isActive():
+        project._updateProtocol(run)
+    return "The run failed: %s" % run.getErrorMessage() if run.isFailed() else ""
+
+
 def tell_state(project, run, what):
     """Tell in a sentence why a run has nothing to show yet.
 
@@ -56,10 +63,9 @@ def tell_state(project, run, what):
     """
     if run is None:
         return "The files of the %s have gone." % what
-    if run.isActive():
-        project._updateProtocol(run)
-    if run.isFailed():
-        return "The run failed: %s" % run.getErrorMessage()
+    failure = tell_failure(project, run)
+    if failure:
+        return failure
     if run.isAborted():
         return "The run was stopped: it had no %s yet." % what
     if run.isFinished():

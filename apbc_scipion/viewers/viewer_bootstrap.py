@@ -4,7 +4,7 @@ import os
 
 from apbc_scipion.pick_sources import SourceError
 from apbc_scipion.protocols import ApbcProtBootstrap
-from apbc_scipion.viewers.viewer_base import ApbcViewer, WindowView, tell_state
+from apbc_scipion.viewers.viewer_base import ApbcViewer, WindowView, tell_failure, tell_state
 from apbc_scipion.viewers.viewer_picks import ApbcPicksViewer
 
 
@@ -28,6 +28,7 @@ class ApbcBootstrapViewer(ApbcViewer):
             obj.getStagesFolder(),
             self.formWindow,
             lambda: tell_state(self._project, obj, "stages"),
+            lambda: tell_failure(self._project, obj),
             lambda: self._openExamples(obj),
         )
 
