@@ -1,9 +1,12 @@
 """A project with small made-up micrographs and labels, for tests that launch protocols."""
 
+import atexit
+import copy
 import os
 import shutil
 import tempfile
 
+from pyworkflow.project import Manager
 from pyworkflow.tests import BaseTest, setupTestProject
 
 from apbc_scipion.protocols import (
@@ -15,22 +18,45 @@ from apbc_scipion.protocols import (
 from apbc_scipion.protocols.protocol_create_training_set import COORDINATES
 from apbc_scipion.tests import common
 
+EPOCHS = 3
+_made = []  # classes whose project is there to be copied
+
 
 class ProtocolTest(BaseTest):
-    """A project with micrographs, labels, a training set and a model, made once."""
+    """A project with micrographs and their labels."""
 
     @classmethod
     def setUpClass(cls):
-        setupTestProject(cls)
+        cls.startFrom(Labels)
+
+    @classmethod
+    def startFrom(cls, maker):
+        """Begin with a copy of a project that is made once a process.
+
+        The same launches for every class would take most of the time of the tests.
+
+        Parameters
+        ----------
+        maker : type
+            Test class whose `setUpClass` makes it; its attribute ``protocols`` holds the
+            protocols of the project by the names that they get here.
+        """
+        if maker not in _made:
+            maker.setUpClass()
+            atexit.register(maker.tearDownClass)
+            _made.append(maker)
+        cls.projName = cls.__name__
+        cls.proj = Manager().importProject(maker.proj.path, projectName=cls.projName)
+        cls.outputPath = cls.proj.path
         cls.folder = tempfile.mkdtemp(prefix="apbc-protocols-")
-        cls.points = common.write_micrographs(os.path.join(cls.folder, "mics"))
-        cls.protMics = common.import_micrographs(cls, os.path.join(cls.folder, "mics", "*.mrc"))
-        cls.protCoords = {
-            kind: common.import_coordinates(
-                cls, cls.protMics, cls.points[kind], cls.path(kind + ".sqlite"), kind
-            )
-            for kind in ("good", "bad")
+        os.symlink(maker.path("mics"), cls.path("mics"))
+        cls.points = copy.deepcopy(maker.points)
+        cls.protocols = {
+            name: cls.proj.getProtocol(protocol.getObjId())
+            for name, protocol in maker.protocols.items()
         }
+        cls.protMics = cls.protocols["micrographs"]
+        cls.protCoords = {kind: cls.protocols[kind] for kind in ("good", "bad")}
 
     @classmethod
     def tearDownClass(cls):
@@ -66,16 +92,14 @@ class ProtocolTest(BaseTest):
 
 
 class ModelTest(ProtocolTest):
-    """With a training set and a model, too."""
+    """With a training set, a model and what it picked, too."""
 
     @classmethod
     def setUpClass(cls):
-        super().setUpClass()
-        cls.protDataset = cls.datasetFromCoordinates()
-        cls.launchProtocol(cls.protDataset)
-        cls.protTrain = cls.newProtocol(ApbcProtTrain, useGpu=False, epochs=1)
-        cls.link(cls.protTrain, "inputDataset", cls.protDataset, "outputDataset")
-        cls.launchProtocol(cls.protTrain)
+        cls.startFrom(Model)
+        cls.protDataset = cls.protocols["dataset"]
+        cls.protTrain = cls.protocols["training"]
+        cls.protPick = cls.protocols["pick"]
         cls.model = cls.protTrain.outputModel
 
     @classmethod
@@ -92,3 +116,36 @@ class ModelTest(ProtocolTest):
         self.link(protocol, "referenceCoordinates", self.protCoords["good"], "outputCoordinates")
         self.launchProtocol(protocol)
         return protocol
+
+
+class Labels(ProtocolTest):
+    """Makes the project with micrographs and labels."""
+
+    @classmethod
+    def setUpClass(cls):
+        setupTestProject(cls)
+        cls.folder = tempfile.mkdtemp(prefix="apbc-labels-")
+        cls.points = common.write_micrographs(cls.path("mics"))
+        cls.protMics = common.import_micrographs(cls, cls.path("mics", "*.mrc"))
+        cls.protocols = {"micrographs": cls.protMics}
+        for kind in ("good", "bad"):
+            cls.protocols[kind] = common.import_coordinates(
+                cls, cls.protMics, cls.points[kind], cls.path(kind + ".sqlite"), kind
+            )
+
+
+class Model(ModelTest):
+    """Goes on from that to a model and its picks."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.startFrom(Labels)
+        cls.protDataset = cls.datasetFromCoordinates()
+        cls.launchProtocol(cls.protDataset)
+        cls.protTrain = cls.newProtocol(ApbcProtTrain, useGpu=False, epochs=EPOCHS)
+        cls.link(cls.protTrain, "inputDataset", cls.protDataset, "outputDataset")
+        cls.launchProtocol(cls.protTrain)
+        cls.protPick = cls.newPick(threshold=0.5, objLabel="pick")
+        cls.launchProtocol(cls.protPick)
+        made = {"dataset": cls.protDataset, "training": cls.protTrain, "pick": cls.protPick}
+        cls.protocols.update(made)

@@ -60,8 +60,6 @@ class TestPicksViewer(ModelTest):
     def setUpClass(cls):
         screen.need_screen()
         super().setUpClass()
-        cls.protPick = cls.newPick(threshold=0.5, objLabel="pick")
-        cls.launchProtocol(cls.protPick)
 
     def viewer(self, obj, protocol=None):
         """First viewer that Scipion offers for an object."""

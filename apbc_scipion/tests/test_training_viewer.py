@@ -17,11 +17,10 @@ from pyworkflow.viewer import DESKTOP_TKINTER
 from apbc.errors import ApbcError
 from apbc_scipion.protocols import ApbcProtImportModel, ApbcProtTrain
 from apbc_scipion.tests import common, screen
-from apbc_scipion.tests.project import ProtocolTest
+from apbc_scipion.tests.project import EPOCHS, ModelTest
 from apbc_scipion.viewers.training_figure import Place
 from apbc_scipion.viewers.training_record import read_record
 
-EPOCHS = 3
 TRAINING_SECONDS = 300
 
 
@@ -74,15 +73,13 @@ class TestTrainingRecord(unittest.TestCase):
         self.assertEqual((record.fits, record.progress, record.card), ([], None, None))
 
 
-class TrainingViewerTest(ProtocolTest):
+class TrainingViewerTest(ModelTest):
     """A project with a training set, and a window that is closed after each test."""
 
     @classmethod
     def setUpClass(cls):
         screen.need_screen()
         super().setUpClass()
-        cls.protDataset = cls.datasetFromCoordinates()
-        cls.launchProtocol(cls.protDataset)
 
     def setUp(self):
         self.window = None
@@ -152,8 +149,6 @@ class TestTrainingViewer(TrainingViewerTest):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.protTrain = cls.newTrain()
-        cls.launchProtocol(cls.protTrain)
         cls.model = cls.protTrain.outputModel.getPath()
         with open(os.path.join(cls.model, "history.csv"), newline="") as handle:
             cls.history = [

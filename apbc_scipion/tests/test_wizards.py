@@ -23,7 +23,7 @@ from apbc_scipion.protocols import (
 )
 from apbc_scipion.protocols.protocol_create_training_set import PARTICLES
 from apbc_scipion.tests import common, screen
-from apbc_scipion.tests.project import ProtocolTest
+from apbc_scipion.tests.project import ModelTest
 from apbc_scipion.wizards import ApbcDiameterWizard
 from apbc_scipion.wizards.gpus import list_gpus, read_ids
 from apbc_scipion.wizards.particle_sizes import average_diameter, good_box_size, is_quick
@@ -103,29 +103,15 @@ def widgets(parent, kind):
             yield found
 
 
-class TestWizards(ProtocolTest):
+class TestWizards(ModelTest):
     """Each wizard, from the button in the form to the value in it."""
 
     @classmethod
     def setUpClass(cls):
         screen.need_screen()
         super().setUpClass()
-        dataset = cls.datasetFromCoordinates()
-        cls.launchProtocol(dataset)
-        cls.protTrain = cls.newProtocol(ApbcProtTrain, useGpu=False, epochs=1)
-        cls.link(cls.protTrain, "inputDataset", dataset, "outputDataset")
-        cls.launchProtocol(cls.protTrain)
-        cls.protPick = cls.newPick()
-        cls.launchProtocol(cls.protPick)
         # One for all forms: Scipion keeps its icons for the life of the first.
         cls.main = screen.main_window()
-
-    @classmethod
-    def newPick(cls, **values):
-        protocol = cls.newProtocol(ApbcProtPick, useGpu=False, **values)
-        cls.link(protocol, "inputMicrographs", cls.protMics, "outputMicrographs")
-        cls.link(protocol, "inputModel", cls.protTrain, "outputModel")
-        return protocol
 
     # ------------------------- driving -------------------------------------
     def open_form(self, protocol):
