@@ -2,7 +2,8 @@
 
 Writes the candidates with their scores (candidates/NAME.csv), what the threshold
 exports (NAME.csv, NAME.star, NAME.box) and a record (run.json). Candidates whose
-centre is nearer than half a diameter to the border are left out.
+centre is nearer than half a diameter to the border are left out; of an alexnet model
+those whose box leaves the micrograph, and its CSV files tell the shape, too.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from apbc.errors import ApbcError
 from apbc.picking.score_map import TILE
 
 if TYPE_CHECKING:
+    from apbc.models.folder import Model
     from apbc.picking.pipeline import Done, Share
 
 logger = logging.getLogger(__name__)
@@ -79,6 +81,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"less memory (default: what the memory holds; on a CPU {TILE} at most)",
     )
     parser.add_argument(
+        "--every-window",
+        action="store_true",
+        help="of an alexnet model: cut out every window as in DeepCryoPicker's paper, which takes "
+        "minutes a micrograph (default: those that one pass over all of it proposes)",
+    )
+    parser.add_argument(
         "--no-maps", action="store_true", help="do not write the score maps (DIR/maps/NAME.png)"
     )
     parser.add_argument(
@@ -125,6 +133,7 @@ def run(args: argparse.Namespace) -> int:
     from apbc.picking.workers import pick_here, pick_in_processes, plan_workers
 
     model = check_folder(args.model)
+    _check_kind(model, args)
     options = PickOptions(
         threshold=model.threshold if args.threshold is None else args.threshold,
         precision=args.precision,
@@ -134,6 +143,7 @@ def run(args: argparse.Namespace) -> int:
         pixel_size=args.pixel_size,
         tile=args.tile,
         maps=not args.no_maps,
+        every_window=args.every_window,
     )
     plan = plan_workers(args.workers, args.gpu)
     picker: Callable[[Share], Generator[Done, None, None]]
@@ -172,3 +182,20 @@ def run(args: argparse.Namespace) -> int:
         if len(outcome.failed) > args.max_failed * len(micrographs):
             return SOME_FAILED
     return 0
+
+
+def _check_kind(model: Model, args: argparse.Namespace) -> None:
+    """Refuse options that the kind of the model has no meaning for."""
+    from apbc.models.architecture import CLASSIFIERS
+
+    classifier = model.architecture.name in CLASSIFIERS
+    if classifier and args.precision is not None:
+        raise ApbcError(
+            f"--precision needs calibrated scores, and those of {args.model}, an "
+            f"{model.architecture.name} model, are not; give --threshold"
+        )
+    if args.every_window and not classifier:
+        raise ApbcError(
+            f"--every-window is for alexnet models, and {args.model} is a "
+            f"{model.architecture.name} model that scores every place; leave it out"
+        )

@@ -67,11 +67,11 @@ def run(args: argparse.Namespace) -> int:
     micrographs = find_micrographs(args.micrographs) if args.micrographs else None
     ctfs = read_ctf(args.ctf) if args.ctf else None
 
-    from apbc.models.folder import read_card
+    from apbc.models.folder import read_card, refuse_classifier
     from apbc.models.inference import load_for_inference
     from apbc.system.devices import select_for_inference
 
-    read_card(args.model)
+    refuse_classifier(read_card(args.model), args.model, "screen")
     device = select_for_inference(args.gpu)
     model = load_for_inference(args.model, device)
 

@@ -24,6 +24,7 @@ SUFFIXES = (".csv", ".box", ".star")
 NOT_COORDINATES = ("failed.csv",)
 STAR_VERSION = "# version 30001"
 SCORE_LABEL = "rlnAutopickFigureOfMerit"
+SHAPE = "shape"
 # What a file of known particles may tell of them besides: class, pose in degrees, and whether the
 # particle can be seen at all (1) or is hidden (0).
 TRUTH_COLUMNS = ("class", "rot", "tilt", "psi", "visible")
@@ -76,6 +77,7 @@ def write_coordinates(
     scores: npt.ArrayLike | None = None,
     box_size: int | None = None,
     disagreement: npt.ArrayLike | None = None,
+    shapes: Sequence[str] | None = None,
 ) -> None:
     """Write a coordinate file in the format of its suffix.
 
@@ -90,6 +92,8 @@ def write_coordinates(
         Side of the boxes in pixels; ``.box`` needs it.
     disagreement : array_like, shape (n,), optional
         Of an ensemble's members, a column after the score; only ``.csv`` has it.
+    shapes : sequence of str, length n, optional
+        What a classifier calls each particle, the last column; only ``.csv`` has it.
 
     Raises
     ------
@@ -122,10 +126,33 @@ def write_coordinates(
             header += " disagreement"
             spread = np.asarray(disagreement, float).reshape(-1)
             columns = [f"{row} {value:.6f}" for row, value in zip(columns, spread, strict=True)]
+        if shapes is not None:
+            header += f" {SHAPE}"
+            columns = [f"{row} {shape}" for row, shape in zip(columns, shapes, strict=True)]
         columns = [row.replace(" ", ",") for row in (header, *columns)]
     else:
         columns = [row.replace(" ", "\t") for row in columns]
     write_text(path, "".join(f"{row}\n" for row in columns))
+
+
+def read_shapes(path: str | Path) -> list[str] | None:
+    """Read what a classifier calls the particles of a CSV file.
+
+    Parameters
+    ----------
+    path : str or Path
+        As of `read_coordinates`.
+
+    Returns
+    -------
+    list of str or None
+        In the order of the rows; None where the file has no column ``shape``.
+    """
+    text = Path(path).read_text(encoding="utf-8-sig")
+    reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
+    if SHAPE not in (reader.fieldnames or ()):
+        return None
+    return [row[SHAPE] or "" for row in reader]
 
 
 def read_coordinate_folder(path: str | Path) -> dict[str, FloatArray]:

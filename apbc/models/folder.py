@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from apbc.errors import ApbcError
 from apbc.io.files import atomic_path, write_json
 from apbc.models import alexnet
-from apbc.models.architecture import Architecture, architecture
+from apbc.models.architecture import CLASSIFIERS, Architecture, architecture
 from apbc.models.calibration import Calibration
 from apbc.preprocess.working import Preprocessing
 
@@ -56,6 +56,9 @@ class Model:
     calibration : Calibration
     card : dict
         All of ``card.json``.
+    sliding : callable, optional
+        Of a classifier that `apbc.models.inference` loaded, the network of
+        `apbc.models.sliding`.
     """
 
     folder: Path
@@ -64,6 +67,7 @@ class Model:
     preprocessing: Preprocessing
     calibration: Calibration
     card: dict[str, Any]
+    sliding: Any = None
 
     @property
     def threshold(self) -> float:
@@ -172,6 +176,28 @@ def check_folder(folder: Path) -> Model:
     arch = _architecture_of(card, folder)
     preprocessing = Preprocessing.from_dict(card["preprocessing"])
     return Model(folder, None, arch, preprocessing, _calibration_of(card, folder), card)
+
+
+def refuse_classifier(card: dict[str, Any], folder: Path, verb: str) -> None:
+    """Refuse a classifier of shapes where only models that score good against bad will do.
+
+    Parameters
+    ----------
+    card : dict
+    folder : Path
+        Of the model.
+    verb : str
+        What was to be done, as the command is called.
+
+    Raises
+    ------
+    ApbcError
+    """
+    if card["architecture"] in CLASSIFIERS:
+        raise ApbcError(
+            f"{folder} is an {card['architecture']} model, a classifier of shapes that apbc pick "
+            f"alone can use; train a dense model on the same data set for apbc {verb}"
+        )
 
 
 def load_model(folder: Path) -> Model:

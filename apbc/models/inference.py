@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from apbc.models.architecture import Architecture
+from apbc.models.architecture import CLASSIFIERS, Architecture
 from apbc.models.folder import NETWORK_FILE, Model, check_folder, join, load_model, members_of
 from apbc.models.onnx_graph import IMAGE, CannotConvertError, onnx_graph
+from apbc.models.sliding import sliding_config, sliding_network
 from apbc.preprocess.binning import workers
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ def load_for_inference(folder: Path, device: Device) -> Model:
     Returns
     -------
     Model
-        Its network maps arrays ``(batch, rows, cols, 1)`` to logits.
+        Its network maps arrays ``(batch, rows, cols, 1)`` to logits; so does that of a
+        classifier, which also has a sliding one.
 
     Raises
     ------
@@ -115,23 +117,32 @@ def load_for_inference(folder: Path, device: Device) -> Model:
     if device.kind == "cpu" and _has_onnx_runtime():
         model = check_folder(folder)
         try:
-            network = OnnxNetwork(onnx_graph(folder / NETWORK_FILE))
-            _check_shape(network, model.architecture, int(model.card["members"]))
+            return _in_onnx_runtime(model)
         except _runtime_errors(CannotConvertError) as error:
             logger.info("ONNX Runtime cannot run %s: %s; TensorFlow does", folder, error)
-        else:
-            return replace(model, network=network)
     model = load_model(folder)
 
     import keras
 
-    policy = keras.config.dtype_policy().name
     network = model.network
-    if policy == HALF:
+    sliding = sliding_network(network) if model.architecture.name in CLASSIFIERS else None
+    if keras.config.dtype_policy().name == HALF and sliding is None:
         network = join(members_of(network), model.architecture, HALF)
     if keras.backend.backend() != "tensorflow":
-        return replace(model, network=network)
-    return replace(model, network=CompiledNetwork(network))
+        return replace(model, network=network, sliding=sliding)
+    return replace(
+        model, network=CompiledNetwork(network), sliding=sliding and CompiledNetwork(sliding)
+    )
+
+
+def _in_onnx_runtime(model: Model) -> Model:
+    """Model with its networks in ONNX Runtime."""
+    path = model.folder / NETWORK_FILE
+    network, sliding = OnnxNetwork(onnx_graph(path)), None
+    _check_shape(network, model.architecture, int(model.card["members"]))
+    if model.architecture.name in CLASSIFIERS:
+        sliding = OnnxNetwork(onnx_graph(path, sliding_config))
+    return replace(model, network=network, sliding=sliding)
 
 
 def _has_onnx_runtime() -> bool:

@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,9 @@ class CannotConvertError(ValueError):
     """The network has a layer that is not known here."""
 
 
-def onnx_graph(path: Path) -> bytes:
+def onnx_graph(
+    path: Path, change: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+) -> bytes:
     """ONNX graph of a Keras file.
 
     The layers that the architectures use are known: Conv2D, BatchNormalization,
@@ -34,6 +37,9 @@ def onnx_graph(path: Path) -> bytes:
     ----------
     path : Path
         ``model.keras``.
+    change : callable, optional
+        What is to be changed of the layers' settings, such as
+        `apbc.models.sliding.sliding_config`; their weights stay.
 
     Returns
     -------
@@ -52,6 +58,8 @@ def onnx_graph(path: Path) -> bytes:
         with zipfile.ZipFile(path) as archive:
             config = json.loads(archive.read("config.json"))["config"]
             stored = io.BytesIO(archive.read("model.weights.h5"))
+        if change is not None:
+            config = change(config)
         with h5py.File(stored, "r") as weights:
             logits = graph.add_model(config, weights["layers"], IMAGE)
     except (KeyError, IndexError, TypeError, OSError, zipfile.BadZipFile) as error:

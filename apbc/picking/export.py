@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from apbc.evaluation.expected import Promise, promised_threshold
-from apbc.io.coordinates import read_coordinates, write_coordinates
+from apbc.io.coordinates import read_coordinates, read_shapes, write_coordinates
 from apbc.picking.options import CANDIDATES, PickOptions
 
 FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Candidates of a micrograph, best first.
+
+    Attributes
+    ----------
+    xy : ndarray, shape (n, 2)
+        Pixels of the micrograph.
+    scores : ndarray, shape (n,)
+        Probabilities.
+    disagreement : ndarray, shape (n,), optional
+        Of an ensemble's members, the deviation of their probabilities.
+    shapes : list of str, length n, optional
+        What a classifier calls each of them.
+    """
+
+    xy: FloatArray
+    scores: FloatArray
+    disagreement: FloatArray | None = None
+    shapes: list[str] | None = None
+
+    def __len__(self) -> int:
+        """Count them."""
+        return len(self.xy)
 
 
 def candidate_file(out: Path, name: str) -> Path:
@@ -24,8 +52,14 @@ def candidate_files(out: Path) -> list[Path]:
     return sorted((out / CANDIDATES).glob("*.csv"))
 
 
+def read_candidates(path: Path) -> Found:
+    """Candidates that were written with their scores and shapes."""
+    found = read_coordinates(path)
+    return Found(found[:, :2], found[:, 2], shapes=read_shapes(path))
+
+
 def export(
-    out: Path, name: str, found: FloatArray, options: PickOptions, threshold: float, box: int
+    out: Path, name: str, found: Found, options: PickOptions, threshold: float, box: int
 ) -> int:
     """Write the candidates above a threshold in every format asked for.
 
@@ -34,8 +68,8 @@ def export(
     out : Path
     name : str
         Of the micrograph.
-    found : ndarray, shape (n, 3 or more)
-        ``x, y, score``.
+    found : Found
+        Their shapes, where they have them, go into the CSV.
     options : PickOptions
     threshold : float
     box : int
@@ -46,10 +80,12 @@ def export(
     int
         How many there are.
     """
-    kept = found[found[:, 2] >= threshold]
+    kept = found.scores >= threshold
+    shapes = None if found.shapes is None else list(compress(found.shapes, kept))
     for suffix in options.formats:
-        write_coordinates(out / f"{name}.{suffix}", kept[:, :2], kept[:, 2], box)
-    return len(kept)
+        path = out / f"{name}.{suffix}"
+        write_coordinates(path, found.xy[kept], found.scores[kept], box, shapes=shapes)
+    return int(kept.sum())
 
 
 def export_with_promise(
@@ -68,12 +104,12 @@ def export_with_promise(
     """
     assert options.precision is not None
     files = candidate_files(out)
-    scores = [read_coordinates(file)[:, 2] for file in files]
+    scores = [read_candidates(file).scores for file in files]
     joined = np.concatenate(scores) if scores else np.empty(0)
     promise = promised_threshold(joined, options.precision, options.threshold)
     counts = {}
     for file in files:
-        found = read_coordinates(file)
+        found = read_candidates(file)
         exported = export(out, file.stem, found, options, promise.threshold, box)
         counts[file.stem] = (len(found), exported)
     return promise, counts

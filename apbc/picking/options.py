@@ -35,6 +35,8 @@ class PickOptions:
         the memory holds when left out.
     maps : bool
         Write score maps, too.
+    every_window : bool
+        Of a classifier: cut out every window, which takes minutes a micrograph.
     """
 
     threshold: float
@@ -45,3 +47,4 @@ class PickOptions:
     pixel_size: float | None = None
     tile: int | None = None
     maps: bool = True
+    every_window: bool = False

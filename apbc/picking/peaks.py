@@ -44,7 +44,7 @@ def find_peaks(
     rows, cols = np.nonzero((scores == best_near) & (scores >= floor))
     values = scores[rows, cols].astype(float)
     cells = np.stack(
-        [rows + _vertex(scores, rows, cols, 0), cols + _vertex(scores, rows, cols, 1)], axis=1
+        [rows + vertex(scores, rows, cols, 0), cols + vertex(scores, rows, cols, 1)], axis=1
     )
     positions = score_map.positions(cells)
     radius = diameter / 2
@@ -70,22 +70,56 @@ def suppress(positions: FloatArray, radius: float) -> npt.NDArray[np.bool_]:
     -------
     ndarray of bool, shape (n,)
     """
-    kept = np.ones(len(positions), bool)
     if len(positions) < 2:
-        return kept
-    for i, j in sorted(map(tuple, cKDTree(positions).query_pairs(radius, output_type="ndarray"))):
+        return np.ones(len(positions), bool)
+    return first_of_pairs(
+        len(positions), cKDTree(positions).query_pairs(radius, output_type="ndarray")
+    )
+
+
+def first_of_pairs(count: int, pairs: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
+    """Greedy choice among things sorted best first, some of which exclude each other.
+
+    Parameters
+    ----------
+    count : int
+    pairs : ndarray, shape (n, 2)
+        Numbers of two that cannot both stay, the lower first.
+
+    Returns
+    -------
+    ndarray of bool, shape (count,)
+        What stays: the first, and each that no earlier one that stays excludes.
+    """
+    kept = np.ones(count, bool)
+    for i, j in sorted(map(tuple, pairs)):
         if kept[i]:
             kept[j] = False
     return kept
 
 
-def _vertex(
-    scores: npt.NDArray[np.float32],
+def vertex(
+    scores: npt.NDArray[np.floating],
     rows: npt.NDArray[np.integer],
     cols: npt.NDArray[np.integer],
     axis: int,
 ) -> FloatArray:
-    """Offset of the maximum of a parabola through three neighbours, within half a cell."""
+    """Offset of the maximum of a parabola through three neighbours, within half a cell.
+
+    Parameters
+    ----------
+    scores : ndarray, shape (rows, cols)
+        Finite.
+    rows, cols : ndarray of int, shape (n,)
+        Local maxima.
+    axis : {0, 1}
+        Whether the neighbours are above and below, or left and right.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        Cells.
+    """
     padded = np.pad(scores, 1, mode="edge").astype(float)
     r, c = rows + 1, cols + 1
     dr, dc = (1, 0) if axis == 0 else (0, 1)

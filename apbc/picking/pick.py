@@ -15,14 +15,19 @@ from apbc import __version__
 from apbc.errors import ApbcError
 from apbc.evaluation.expected import Promise
 from apbc.geometry import box_size_for
-from apbc.io.coordinates import read_coordinates
 from apbc.io.ctf import Ctf
 from apbc.io.files import atomic_path, read_json, write_json
 from apbc.io.images import MicrographInfo, micrograph_info, pixel_size_of
 from apbc.io.runs import NAME as RUN_FILE
 from apbc.io.runs import locked
 from apbc.models.folder import Model
-from apbc.picking.export import candidate_file, candidate_files, export, export_with_promise
+from apbc.picking.export import (
+    candidate_file,
+    candidate_files,
+    export,
+    export_with_promise,
+    read_candidates,
+)
 from apbc.picking.options import CANDIDATES, FORMATS, MAPS, PickOptions
 from apbc.picking.pipeline import Done, Share
 from apbc.progress import track
@@ -112,7 +117,7 @@ def pick(
         if not (options.resume and candidate_file(out, name).is_file()):
             todo.append(info)
             continue
-        found = read_coordinates(candidate_file(out, name))
+        found = read_candidates(candidate_file(out, name))
         exported = 0
         if options.precision is None:
             exported = export(out, name, found, options, options.threshold, box)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,16 +19,21 @@ from apbc.geometry import box_size_for
 from apbc.io.coordinates import write_coordinates
 from apbc.io.ctf import Ctf
 from apbc.io.images import MicrographInfo, read_micrograph
+from apbc.models.architecture import CLASSIFIERS
 from apbc.models.folder import Model
-from apbc.picking.export import candidate_file, export
+from apbc.picking.export import Found, candidate_file, export
 from apbc.picking.options import MAPS, PickOptions
 from apbc.picking.peaks import find_peaks
 from apbc.picking.score_map import SMALLEST_TILE, TILE, ScoreMap, score_map
+from apbc.picking.shapes import particle_probability, shape_candidates
+from apbc.picking.windows import SMALLEST_TILE as SMALLEST_WINDOW_TILE
+from apbc.picking.windows import slide, slide_one_by_one, window_image
 from apbc.preprocess.working import WorkingImage
 
 logger = logging.getLogger(__name__)
 
 FloatArray = npt.NDArray[np.float64]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,17 @@ class Done:
     failure: str | None = None
 
 
+@dataclass(frozen=True)
+class Scored:
+    """A micrograph that was in the network: how to find its candidates, and draw its map."""
+
+    find: Callable[[], Found]
+    draw: Callable[[Path], None]
+
+
+Score = Callable[[], Scored]
+
+
 def pick_share(
     model: Model, device: str, share: Share, tile: int = TILE
 ) -> Generator[Done, None, None]:
@@ -96,13 +114,11 @@ def pick_share(
     Done
         For each micrograph, in order but for failures, when its files are there.
     """
+    diameter = model.preprocessing.diameter
+    prepare = partial(
+        _of_shapes if model.architecture.name in CLASSIFIERS else _of_places, model, share, tile
+    )
     with ThreadPoolExecutor(1) as before, ThreadPoolExecutor(1) as after:
-
-        def prepare(info: MicrographInfo) -> WorkingImage:
-            return model.preprocessing.working_image(
-                read_micrograph(info.path), share.pixel_size, share.ctfs.get(info.name)
-            )
-
         infos = list(share.infos)
         prepared = before.submit(prepare, infos[0]) if infos else None
         written: Future[Done] | None = None
@@ -110,9 +126,9 @@ def pick_share(
             assert prepared is not None
             ready, prepared = prepared, before.submit(prepare, following) if following else None
             try:
-                work = ready.result()
+                score = ready.result()
                 del ready
-                scores = candidate_scores(model, work, tile)
+                scored = score()
             except (ApbcError, MemoryError, OSError) as error:
                 reason = str(error) or "the memory is full"
                 logger.error("%s failed: %s", info.name, reason)
@@ -120,7 +136,7 @@ def pick_share(
                 continue
             if written:
                 yield written.result()
-            written = after.submit(_write, model, device, share, info.name, work, scores)
+            written = after.submit(_write, device, share, diameter, info.name, scored)
         if written:
             yield written.result()
 
@@ -141,12 +157,21 @@ def candidate_scores(model: Model, work: WorkingImage, tile: int = TILE) -> Scor
             f"{work.pixels.shape[0]} pixels of {model.preprocessing.pixel_size:.1f} Å); check its "
             "pixel size"
         )
+    network, arch = model.network, model.architecture
+    pixels = work.pixels
+    return _in_tiles(
+        lambda side: score_map(network, arch, pixels, side), pixels.shape, tile, SMALLEST_TILE
+    )
+
+
+def _in_tiles(score: Callable[[int], T], shape: tuple[int, ...], tile: int, smallest: int) -> T:
+    """Score with tiles of a side, in smaller ones where the memory does not hold them."""
     while True:
         try:
-            return score_map(model.network, model.architecture, work.pixels, tile)
+            return score(tile)
         except MemoryError as error:
-            tile = min(tile, max(work.pixels.shape)) // 2
-            if tile < SMALLEST_TILE:
+            tile = min(tile, max(shape)) // 2
+            if tile < smallest:
                 raise MemoryError("the memory does not hold the smallest tile") from error
             logger.warning("the memory is short: going on in tiles of %d pixels", tile)
 
@@ -170,21 +195,72 @@ def candidates(model: Model, work: WorkingImage, scores: ScoreMap, floor: float)
     return np.column_stack(columns)
 
 
+def _of_places(model: Model, share: Share, tile: int, info: MicrographInfo) -> Score:
+    """Read a micrograph and bring it to working scale, for a model of good against bad."""
+    work = model.preprocessing.working_image(
+        read_micrograph(info.path), share.pixel_size, share.ctfs.get(info.name)
+    )
+
+    def score() -> Scored:
+        scores = candidate_scores(model, work, tile)
+
+        def find() -> Found:
+            found = candidates(model, work, scores, share.options.floor)
+            return Found(found[:, :2], found[:, 2], found[:, 3] if found.shape[1] > 3 else None)
+
+        return Scored(find, lambda path: write_map(path, model, work, scores))
+
+    return score
+
+
+def _of_shapes(model: Model, share: Share, tile: int, info: MicrographInfo) -> Score:
+    """Read a micrograph and prepare it for a classifier of shapes, as its training was."""
+    pixels, card, options = read_micrograph(info.path), model.card, share.options
+    image = window_image(pixels, share.pixel_size, card["box"], card["detection"])
+
+    def score() -> Scored:
+        if options.every_window:
+            seen = slide_one_by_one(model.network, image)
+        else:
+            seen = _in_tiles(
+                lambda side: slide(model.sliding, image, side),
+                image.shape,
+                tile,
+                SMALLEST_WINDOW_TILE,
+            )
+        found = shape_candidates(model, image, seen, options.floor, not options.every_window)
+
+        def draw(path: Path) -> None:
+            (left, bottom), (right, top) = image.to_micrograph(seen.edges)
+            write_score_picture(path, particle_probability(model, seen), (left, right, bottom, top))
+
+        return Scored(lambda: found, draw)
+
+    return score
+
+
 def _write(
-    model: Model, device: str, share: Share, name: str, work: WorkingImage, scores: ScoreMap
+    device: str,
+    share: Share,
+    diameter: float,
+    name: str,
+    scored: Scored,
 ) -> Done:
     """Write all files of a micrograph; its candidates tell that it is done, so they come last."""
     options = share.options
-    found = candidates(model, work, scores, options.floor)
+    found = scored.find()
     if options.maps:
-        write_map(share.out / MAPS / f"{name}.png", model, work, scores)
+        scored.draw(share.out / MAPS / f"{name}.png")
     exported = 0
     if options.precision is None:
-        box = box_size_for(model.preprocessing.diameter, share.pixel_size)
+        box = box_size_for(diameter, share.pixel_size)
         exported = export(share.out, name, found, options, options.threshold, box)
-    disagreement = found[:, 3] if found.shape[1] > 3 else None
     write_coordinates(
-        candidate_file(share.out, name), found[:, :2], found[:, 2], disagreement=disagreement
+        candidate_file(share.out, name),
+        found.xy,
+        found.scores,
+        disagreement=found.disagreement,
+        shapes=found.shapes,
     )
     return Done(name, device, len(found), exported)
 

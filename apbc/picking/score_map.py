@@ -63,7 +63,13 @@ class ScoreMap:
         return self.positions(np.array([[-0.5, -0.5], [rows - 0.5, columns - 0.5]]))
 
 
-def fitting_tile(available: int, members: int, largest: int = TILE) -> int:
+def fitting_tile(
+    available: int,
+    members: int,
+    largest: int = TILE,
+    smallest: int = SMALLEST_TILE,
+    bytes_per_pixel: int = BYTES_PER_PIXEL,
+) -> int:
     """Side of the tiles that fit into the memory, in working pixels.
 
     Parameters
@@ -72,15 +78,17 @@ def fitting_tile(available: int, members: int, largest: int = TILE) -> int:
         Free bytes, half of which the layers may take.
     members : int
         Networks in the ensemble.
-    largest : int, optional
+    largest, smallest : int, optional
+    bytes_per_pixel : int, optional
+        Of the layers of one network.
 
     Returns
     -------
     int
-        At least `SMALLEST_TILE`, at most `largest`.
+        At least `smallest`, at most `largest`.
     """
-    side = math.isqrt(max(available, 0) // (2 * BYTES_PER_PIXEL * members))
-    return max(SMALLEST_TILE, min(largest, side))
+    side = math.isqrt(max(available, 0) // (2 * bytes_per_pixel * members))
+    return max(smallest, min(largest, side))
 
 
 def run_network(network: Network, images: FloatImage) -> FloatImage:
@@ -158,8 +166,8 @@ def score_map(
     most = max(1, (tile - window) // stride + 1)
     sides = [-(-count // -(-count // most)) for count in counts]
     logits: FloatImage | None = None
-    for top in _starts(counts[0], sides[0]):
-        for left in _starts(counts[1], sides[1]):
+    for top in tile_starts(counts[0], sides[0]):
+        for left in tile_starts(counts[1], sides[1]):
             rows = slice(top * stride, (top + sides[0] - 1) * stride + window)
             cols = slice(left * stride, (left + sides[1] - 1) * stride + window)
             piece = run_network(network, padded[None, rows, cols])[0]
@@ -171,6 +179,6 @@ def score_map(
     return ScoreMap(logits.mean(axis=-1), stride, architecture.first_cell - before, members)
 
 
-def _starts(count: int, side: int) -> list[int]:
+def tile_starts(count: int, side: int) -> list[int]:
     """First cells of tiles of one size that cover all cells; the last may overlap."""
     return [min(first, count - side) for first in range(0, count, side)]

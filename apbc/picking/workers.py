@@ -7,8 +7,10 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+from apbc.models.architecture import CLASSIFIERS
 from apbc.models.folder import Model
 from apbc.models.inference import load_for_inference
+from apbc.picking import windows
 from apbc.picking.pipeline import Done, Share, pick_share
 from apbc.picking.score_map import TILE, fitting_tile
 from apbc.system.devices import Device, parse_gpu_list, select_for_inference
@@ -58,8 +60,12 @@ def tile_for(model: Model, device: Device, wanted: int | None, on_device: int = 
     """
     if wanted is not None:
         return wanted
-    largest = TILE if device.kind == "cpu" else GPU_TILE
-    return fitting_tile(memory_of(device) // on_device, int(model.card["members"]), largest)
+    free, members = memory_of(device) // on_device, int(model.card["members"])
+    if model.architecture.name in CLASSIFIERS:
+        largest = windows.TILE if device.kind == "cpu" else windows.GPU_TILE
+        smallest, taken = windows.SMALLEST_TILE, windows.BYTES_PER_PIXEL
+        return fitting_tile(free, members, largest, smallest, taken)
+    return fitting_tile(free, members, TILE if device.kind == "cpu" else GPU_TILE)
 
 
 def pick_here(
