@@ -1,6 +1,8 @@
 """Small sets of micrographs, particles and classes in a project, for the tests."""
 
 import os
+import shutil
+import time
 
 import mrcfile
 import numpy as np
@@ -99,6 +101,71 @@ def import_micrographs(test, pattern, pixelSize=PIXEL_SIZE, label="import microg
         objLabel=label,
     )
     test.launchProtocol(protocol)
+    return protocol
+
+
+def wait_for(test, protocol, condition, seconds=120):
+    """Wait until a running protocol fulfils a condition, and return it updated."""
+    end = time.time() + seconds
+    while time.time() < end:
+        test.proj._updateProtocol(protocol)
+        if condition(protocol):
+            return protocol
+        test.assertFalse(protocol.isFailed(), protocol.getErrorMessage())
+        time.sleep(1)
+    raise AssertionError("%s took longer than %d s" % (protocol, seconds))
+
+
+def launch_on_stream(test, mics, folder, make, first=2, timeout=25):
+    """Launch a protocol on micrographs that arrive while it runs, and check its coordinates.
+
+    Parameters
+    ----------
+    test : BaseTest
+    mics : str
+        Folder of all micrographs.
+    folder : str
+        Where they arrive; made here.
+    make : callable
+        Given the import, makes the protocol.
+    first : int
+        Micrographs that are there at the beginning.
+    timeout : float
+        Seconds without a new micrograph after which the stream ends.
+
+    Returns
+    -------
+    Protocol
+        Finished.
+    """
+    os.makedirs(folder)
+    names = sorted(os.listdir(mics))
+    source = test.newProtocol(
+        ProtImportMicrographs,
+        filesPath=folder,
+        filesPattern="*.mrc",
+        samplingRate=PIXEL_SIZE,
+        voltage=300,
+        sphericalAberration=2.7,
+        amplitudeContrast=0.1,
+        dataStreaming=True,
+        timeout=timeout,
+        fileTimeout=2,
+    )
+    for name in names[:first]:
+        shutil.copyfile(os.path.join(mics, name), os.path.join(folder, name))
+    test.proj.launchProtocol(source, wait=False)
+    source = wait_for(test, source, lambda prot: prot.hasAttribute("outputMicrographs"))
+    test.assertTrue(source.outputMicrographs.isStreamOpen())
+    protocol = make(source)
+    test.proj.launchProtocol(protocol, wait=False)
+    protocol = wait_for(test, protocol, lambda prot: prot.hasAttribute("outputCoordinates"))
+    test.assertTrue(protocol.outputCoordinates.isStreamOpen())
+    for name in names[first:]:
+        shutil.copyfile(os.path.join(mics, name), os.path.join(folder, name))
+    protocol = wait_for(test, protocol, lambda prot: not prot.isActive())
+    test.assertTrue(protocol.isFinished(), protocol.getErrorMessage())
+    test.assertTrue(protocol.outputCoordinates.isStreamClosed())
     return protocol
 
 

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import time
 from unittest import mock
 
 import h5py
@@ -489,47 +488,14 @@ class TestModelProtocols(ModelTest):
         self.assertGreater((distances.min(axis=0) < 15).mean(), 0.7)
 
     def test_pick_while_micrographs_arrive(self):
-        folder = self.path("stream")
-        os.makedirs(folder)
-        names = sorted(os.listdir(self.path("mics")))
-        source = self.newProtocol(
-            ProtImportMicrographs,
-            filesPath=folder,
-            filesPattern="*.mrc",
-            samplingRate=common.PIXEL_SIZE,
-            voltage=300,
-            sphericalAberration=2.7,
-            amplitudeContrast=0.1,
-            dataStreaming=True,
-            timeout=25,
-            fileTimeout=2,
+        mics = self.path("mics")
+        pick = common.launch_on_stream(
+            self,
+            mics,
+            self.path("stream"),
+            lambda source: self.newPick(source, streamingBatchSize=2),
         )
-        for name in names[:2]:
-            shutil.copyfile(self.path("mics", name), os.path.join(folder, name))
-        self.proj.launchProtocol(source, wait=False)
-        source = self.waitFor(source, lambda prot: prot.hasAttribute("outputMicrographs"))
-        self.assertTrue(source.outputMicrographs.isStreamOpen())
-        pick = self.newPick(source, streamingBatchSize=2)
-        self.proj.launchProtocol(pick, wait=False)
-        pick = self.waitFor(pick, lambda prot: prot.hasAttribute("outputCoordinates"))
-        self.assertTrue(pick.outputCoordinates.isStreamOpen())
-        for name in names[2:]:
-            shutil.copyfile(self.path("mics", name), os.path.join(folder, name))
-        pick = self.waitFor(pick, lambda prot: not prot.isActive())
-        self.assertTrue(pick.isFinished(), pick.getErrorMessage())
-        self.assertTrue(pick.outputCoordinates.isStreamClosed())
         self.assertEqual(len(pick.outputCoordinates.getUniqueValues("_micName")), 5)
-
-    def waitFor(self, protocol, condition, seconds=120):
-        """Wait until a running protocol fulfils a condition, and return it updated."""
-        end = time.time() + seconds
-        while time.time() < end:
-            self.proj._updateProtocol(protocol)
-            if condition(protocol):
-                return protocol
-            self.assertFalse(protocol.isFailed(), protocol.getErrorMessage())
-            time.sleep(1)
-        raise AssertionError("%s took longer than %d s" % (protocol, seconds))
 
     def test_equal_names_do_not_meet(self):
         for name in ("one", "two"):
