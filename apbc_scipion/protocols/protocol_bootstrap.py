@@ -34,8 +34,9 @@ PARALLEL_HELP = {
     "streamingSleepOnWait": "Seconds between looks for new micrographs, 0 to 60 or so; with 0 "
     "Scipion looks every few seconds.",
     "streamingBatchSize": "Micrographs that one process of the engine searches, 1 to some "
-    "hundreds. A diameter that is not given is estimated on the first batch, and 10 or more tell "
-    "it better than a few. 0: all that are there.",
+    "hundreds. The first five of the first batch settle what holds for all: the diameter if it is "
+    "not given, the shapes, and whether particles are dark; so take 5 or more. 0: all that are "
+    "there.",
 }
 
 
@@ -93,7 +94,7 @@ class ApbcProtBootstrap(ApbcProtStreamBase):
             label="Particle diameter (Å; empty: estimated)",
             help="Longest extent of the particle in Å (the diameter, not the radius, and not the "
             "box size, which is about 1.5 times as large). Empty: it is estimated on the first "
-            "batch of micrographs (0 does the same); the summary tells it with its uncertainty, "
+            "five micrographs (0 does the same); the summary tells it with its uncertainty, "
             "and extra/bootstrap/diameter.png shows what it was read from. The wizard draws it on "
             "a micrograph.",
         )
