@@ -23,6 +23,7 @@ from apbc.errors import ApbcError
 from apbc.geometry import angstrom_to_pixels
 
 if TYPE_CHECKING:
+    from apbc.evaluation.authors import AuthorsFigures
     from apbc.evaluation.figures import Figures
 
 logger = logging.getLogger(__name__)
@@ -67,6 +68,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only", nargs="+", metavar="NAME", help="micrographs to score; default: all of TRUTH"
     )
+    parser.add_argument(
+        "--authors-rule",
+        action="store_true",
+        help="also count as the authors of DeepCryoPicker do: every pick on a particle is right, "
+        "also a second one, and missed is the difference of particles and right picks",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here, too")
     parser.add_argument(
         "--curve", type=Path, metavar="CSV", help="write precision and recall by threshold here"
@@ -106,6 +113,7 @@ def run(args: argparse.Namespace) -> int:
         0.
     """
     # Here, so that the help of the command needs neither scipy nor Matplotlib.
+    from apbc.evaluation.authors import authors_dict, score_as_authors
     from apbc.evaluation.figures import score_picks
     from apbc.evaluation.reference import particles_of
     from apbc.io.coordinates import read_coordinate_folder, read_truth_columns
@@ -129,20 +137,26 @@ def run(args: argparse.Namespace) -> int:
         shapes = dict.fromkeys(names, tuple(args.shape))
     elif args.edge:
         shapes = {name: tuple(shape) for name, shape in (known.get("shapes") or {}).items()}
+    radius = angstrom_to_pixels(args.diameter, pixel_size) / 2
     figures = score_picks(
         picks,
         truth,
-        angstrom_to_pixels(args.diameter, pixel_size) / 2,
+        radius,
         shapes=shapes,
         edge=angstrom_to_pixels(args.edge, pixel_size),
         threshold=args.threshold,
         only=args.only,
     )
     _write_curves(figures, args)
-    result = plain(figures.as_dict(pixel_size))
+    table, result = _table(figures), figures.as_dict(pixel_size)
+    if args.authors_rule:
+        rows = score_as_authors(figures, truth, radius)
+        table += _authors_table(rows)
+        result["authors_rule"] = authors_dict(rows)
+    result = plain(result)
     if args.json:
         write_json(args.json, result)
-    sys.stdout.write(_table(figures) + json.dumps(result, ensure_ascii=False) + "\n")
+    sys.stdout.write(table + json.dumps(result, ensure_ascii=False) + "\n")
     return 0
 
 
@@ -203,3 +217,15 @@ def _table(figures: Figures) -> str:
         f"{figures.recall:6.3f}  {figures.f1:5.3f}\n"
     )
     return head + "".join(rows) + mean
+
+
+def _authors_table(rows: list[AuthorsFigures]) -> str:
+    width = max(10, *(len(row.name) for row in rows))
+    head = (
+        f"{'as authors':{width}}  truth     TP     FP     FN  precision  recall  accuracy     F1\n"
+    )
+    return head + "".join(
+        f"{row.name:{width}} {row.truth:6d} {row.true:6d} {row.false:6d} {row.missed:6d}  "
+        f"{row.precision:9.3f}  {row.recall:6.3f}  {row.accuracy:8.3f}  {row.f1:5.3f}\n"
+        for row in rows
+    )

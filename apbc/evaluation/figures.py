@@ -198,9 +198,9 @@ class Figures:
             "localisation_error": self.localisation_error(pixel_size),
         }
         return {
-            **_rounded(figures),
+            **rounded(figures),
             "best_threshold": self.best_threshold,
-            "per_micrograph": [_rounded(asdict(m)) for m in self.per_micrograph],
+            "per_micrograph": [rounded(asdict(m)) for m in self.per_micrograph],
         }
 
 
@@ -343,5 +343,6 @@ def _curve(parts: list[FloatArray], particles: int) -> Curve | None:
     return Curve(pooled[:, 0], hits / np.arange(1, len(hits) + 1), hits / particles)
 
 
-def _rounded(figures: Mapping[str, Any]) -> dict[str, Any]:
+def rounded(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures with those that are no whole numbers rounded to four digits."""
     return {k: round(v, DIGITS) if isinstance(v, float) else v for k, v in figures.items()}

@@ -110,3 +110,40 @@ def test_picks_without_scores(folder, capsys, caplog):
     assert not (folder / "o.csv").exists()
     result = json.loads(evaluate(capsys, "--diameter", 9)[1].splitlines()[-1])
     assert result["average_precision"] is None
+
+
+def test_the_authors_count_a_second_pick_as_right_and_let_it_hide_a_missed_particle(folder, capsys):
+    twice = [[10, 13], [10, 7], [80, 80]]
+    write_coordinates("picks/a.csv", twice, [0.9, 0.8, 0.1])
+    write_coordinates("picks/b.box", [[20, 20], [22, 20], [18, 20]], [0.9, 0.8, 0.7], 10)
+    words = ["--diameter", 10, "--pixel-size", 1, "--authors-rule"]
+    status, out, _ = evaluate(capsys, *words)
+    result = json.loads(out.splitlines()[-1])
+    assert status == 0
+    first, second = result["authors_rule"]["per_micrograph"]
+    # two picks on one of two particles: TP 2, FN |2 - 2|; by our rule one of two is found
+    assert [first[key] for key in ("truth", "true", "false", "missed")] == [2, 2, 1, 0]
+    assert first["recall"] == 1 and result["per_micrograph"][0]["recall"] == 0.5
+    # three picks on the only particle: TP 3, FN |1 - 3|
+    assert [second[key] for key in ("truth", "true", "false", "missed")] == [1, 3, 0, 2]
+    assert second["precision"] == 1 and second["recall"] == second["accuracy"] == 0.6
+    assert result["authors_rule"]["accuracy"] == round((2 / 3 + 0.6) / 2, 4)
+    line = next(text for text in out.splitlines() if text.startswith("a  ") and "0.667" in text)
+    assert line.split()[1:5] == ["2", "2", "1", "0"]
+    assert "authors_rule" not in json.loads(evaluate(capsys, *words[:-1])[1].splitlines()[-1])
+
+
+def test_the_authors_round_picks_to_pixels_and_hidden_particles_count_neither_way(folder, capsys):
+    (folder / "truth" / "a.csv").write_text("x,y,visible\n10,10,1\n50,50,0\n")
+    write_coordinates("picks/a.csv", [[15.4, 10], [10, 15.6], [51, 50]], [0.9, 0.8, 0.7])
+    words = ["--diameter", 10, "--pixel-size", 1, "--authors-rule", "--only", "a"]
+    result = json.loads(evaluate(capsys, *words)[1].splitlines()[-1])
+    (row,) = result["authors_rule"]["per_micrograph"]
+    assert [row[key] for key in ("truth", "true", "false", "missed")] == [1, 1, 1, 0]
+
+
+def test_without_picks_the_authors_rule_misses_all(folder, capsys):
+    (folder / "picks" / "a.csv").write_text("x,y,score\n")
+    words = ["--diameter", 10, "--pixel-size", 1, "--authors-rule", "--only", "a"]
+    result = json.loads(evaluate(capsys, *words)[1].splitlines()[-1])["authors_rule"]
+    assert result["precision"] == result["f1"] == 0 and result["per_micrograph"][0]["missed"] == 2
