@@ -30,7 +30,6 @@ import bootstrap_report
 import numpy as np
 import pickers
 import sections
-from apbc.evaluation.authors_rule import score_by_authors_rule
 from common import (
     DIAMETER,
     EDGE,
@@ -57,7 +56,7 @@ from apbc.bootstrap.examples import SHAPES, Examples
 from apbc.bootstrap.table import read_examples
 from apbc.display.bootstrap import read_stages, stage_figure
 from apbc.evaluation.matching import NONE, match_closest_first
-from apbc.io.coordinates import read_coordinate_folder, write_coordinates
+from apbc.io.coordinates import write_coordinates
 from apbc.io.files import read_json
 
 RECORD = REPOSITORY / "benchmarks" / "bootstrap.json"
@@ -101,7 +100,7 @@ class RealSet:
     def score(
         self, picks: Path, paths: Sequence[Path], threshold: float | None = None
     ) -> dict[str, Any]:
-        """Figures of picks on some micrographs, by `common.evaluate`."""
+        """Figures of picks on some micrographs by our rule and the authors': `common.evaluate`."""
         return evaluate(
             picks,
             self.folder() / "truth",
@@ -111,6 +110,7 @@ class RealSet:
             diameter=self.diameter,
             edge=self.edge,
             shape=self.shape,
+            authors_rule=True,
         )
 
 
@@ -215,22 +215,7 @@ def _scored_examples(
     folder.mkdir(exist_ok=True)
     for name, rows in found_by(out, good_alone).items():
         write_coordinates(folder / f"{name}.csv", rows.positions, rows.metric)
-    figures = known.score(folder, paths)
-    figures["authors_rule"] = _authors_rule(known, folder, paths)
-    return figures
-
-
-def _authors_rule(known: RealSet, folder: Path, paths: Sequence[Path]) -> dict[str, Any]:
-    """Figures by the rule of the authors' program, of all micrographs and of each."""
-    figures = score_by_authors_rule(
-        read_coordinate_folder(folder),
-        read_coordinate_folder(known.folder() / "truth"),
-        known.diameter / known.pixel_size / 2,
-        shapes={path.stem: known.shape for path in paths},
-        edge=known.edge / known.pixel_size,
-        only=[path.stem for path in paths],
-    )
-    return figures.as_dict()
+    return known.score(folder, paths)
 
 
 # --- taught ------------------------------------------------------------------------------------
@@ -467,7 +452,6 @@ def _picked_by_classifier(seed: int, effort: Effort) -> dict[str, Any]:
         "training_seconds": model.costs["seconds"],
         "picking_seconds": picks.costs["seconds"],
         "figures": APOFERRITIN.score(picks.folder, [test], picks.threshold),
-        "authors_rule": _authors_rule(APOFERRITIN, Path(picks.folder).parent, [test]),
     }
 
 

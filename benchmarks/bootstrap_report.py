@@ -130,7 +130,7 @@ def _alexnet(figures: Mapping[str, Any]) -> list[str]:
     told = f"Accuracy {number(test['accuracy'])} of {test['samples']} patches"
     lines += ["", f"{told} ({'; '.join(parts)}).", ""]
     picked = figures["picking"]
-    own, rule = picked["figures"], picked["authors_rule"]
+    own = picked["figures"]
     lines += table_head(
         "picking apoferritin", "precision", "recall", "F1", "F1 by the authors' rule", "training"
     )
@@ -138,7 +138,7 @@ def _alexnet(figures: Mapping[str, Any]) -> list[str]:
         table_row(
             f"{', '.join(picked['scored'])}, trained on the other two",
             *[number(own[key]) for key in ("precision", "recall", "f1")],
-            number(rule["f1"]),
+            number(own["authors_rule"]["f1"]),
             told_seconds(picked["training_seconds"]),
         )
     )

@@ -24,8 +24,10 @@ import numpy as np
 import numpy.typing as npt
 
 from apbc import __version__
+from apbc.evaluation.authors import authors_dict, score_as_authors
 from apbc.evaluation.figures import Match, score_picks
 from apbc.evaluation.matching import NONE, match_closest_first
+from apbc.evaluation.reference import particles_of
 from apbc.io.coordinates import read_coordinate_folder
 from apbc.io.files import write_json
 
@@ -224,6 +226,7 @@ def evaluate(
     diameter: float = DIAMETER,
     edge: float = EDGE,
     shape: tuple[int, int] = SHAPE,
+    authors_rule: bool = False,
 ) -> dict[str, Any]:
     """Figures of picks on some micrographs, as ``apbc evaluate`` counts them, and more.
 
@@ -239,6 +242,8 @@ def evaluate(
         Å.
     shape : (int, int), optional
         Of every micrograph.
+    authors_rule : bool, optional
+        Count by the rule of DeepCryoPicker's authors, too.
 
     Returns
     -------
@@ -266,7 +271,7 @@ def evaluate(
         error = float(np.median(lengths)) if len(lengths) else None
         errors[f"median_{key}_error"] = None if error is None else round(error, 2)
         errors[f"median_{key}_share"] = None if error is None else round(error / diameter, 4)
-    return {
+    told = {
         **figures.as_dict(pixel_size),
         **errors,
         "mean_offsets": {
@@ -277,6 +282,10 @@ def evaluate(
         "particles": sum(m.truth for m in figures.per_micrograph),
         "threshold": threshold,
     }
+    if authors_rule:
+        particles = {name: particles_of(points) for name, points in known.items()}
+        told["authors_rule"] = authors_dict(score_as_authors(figures, particles, radius))
+    return told
 
 
 def _offsets(match: Match, known: npt.NDArray[np.float64], radius: float) -> Any:

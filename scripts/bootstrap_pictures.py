@@ -19,9 +19,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from matplotlib.figure import Figure
 from PIL import Image
 
-from apbc.display.bootstrap import EXAMPLES, read_stages, stage_figure, stage_sheet
+from apbc.display.bootstrap import EXAMPLES, StageRecord, read_stages, stage_figure, stage_sheet
 from apbc.io.files import atomic_path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -32,7 +33,7 @@ WIDEST = 1600  # pixels
 
 # Name of a picture: options of the simulation, diameter in Å.
 SIMULATED: dict[str, tuple[list[str], float]] = {
-    "ring": (["--builtin", "cage", "--pixel-size", "2.5"], 150.0),
+    "ring": (["--builtin", "barrel", "--pixel-size", "2.5", "--views", "preferred:100"], 120.0),
     "barrel": (["--builtin", "barrel", "--pixel-size", "2.5", "--views", "side"], 171.0),
     "irregular": (["--builtin", "tetramer", "--pixel-size", "2.5"], 158.0),
 }
@@ -53,25 +54,44 @@ def simulated(name: str) -> Path:
 
 
 def draw(micrograph: Path, diameter: float | None, name: str, out: Path) -> None:
-    """Run a bootstrap on a micrograph, and draw its stages.
+    """Run a bootstrap on a micrograph, and draw its stages and examples.
 
-    Writes ``bootstrap_NAME.png`` (all stages), ``bootstrap_NAME_examples.png`` and, where the
-    diameter had to be estimated, ``bootstrap_NAME_diameter.png``.
+    Writes ``bootstrap_NAME.png``, ``bootstrap_NAME_examples.png`` and, where the diameter had to be
+    estimated, ``bootstrap_NAME_diameter.png``.
     """
     with tempfile.TemporaryDirectory() as folder:
-        words = [] if diameter is None else ["--diameter", diameter]
-        run("bootstrap", "--micrographs", micrograph, *words, "--examples-only", "--out", folder)
-        record = read_stages(Path(folder) / "stages" / f"{micrograph.stem}.npz")
-        figures = {"": stage_sheet(record), "_examples": stage_figure(record, EXAMPLES)}
-        for suffix, figure in figures.items():
-            drawn = Path(folder) / "drawn.png"
-            figure.savefig(drawn)
-            shrunk(drawn, out / f"bootstrap_{name}{suffix}.png")
+        record = found(micrograph, diameter, Path(folder))
+        save(stage_sheet(record), out / f"bootstrap_{name}.png")
+        save(stage_figure(record, EXAMPLES), out / f"bootstrap_{name}_examples.png")
         if diameter is None:
-            shrunk(Path(folder) / "diameter.png", out / f"bootstrap_{name}_diameter.png")
+            shrink(Path(folder) / "diameter.png", out / f"bootstrap_{name}_diameter.png")
 
 
-def shrunk(source: Path, target: Path) -> None:
+def draw_simulated(out: Path) -> None:
+    """Draw the pictures of the documentation."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, (_, diameter) in SIMULATED.items():
+            record = found(simulated(name), diameter, Path(folder) / name)
+            save(stage_sheet(record), out / f"bootstrap_{name}.png")
+        found(simulated("ring"), None, Path(folder))
+        shrink(Path(folder) / "diameter.png", out / "bootstrap_diameter.png")
+
+
+def found(micrograph: Path, diameter: float | None, folder: Path) -> StageRecord:
+    """Run a bootstrap on a micrograph; give its stages."""
+    words = [] if diameter is None else ["--diameter", diameter]
+    run("bootstrap", "--micrographs", micrograph, *words, "--examples-only", "--out", folder)
+    return read_stages(folder / "stages" / f"{micrograph.stem}.npz")
+
+
+def save(figure: Figure, target: Path) -> None:
+    """Write a figure, small."""
+    with tempfile.TemporaryDirectory() as folder:
+        figure.savefig(Path(folder) / "drawn.png")
+        shrink(Path(folder) / "drawn.png", target)
+
+
+def shrink(source: Path, target: Path) -> None:
     """Copy a picture, narrower and with fewer colours."""
     picture = Image.open(source).convert("RGB")
     if picture.width > WIDEST:
@@ -102,9 +122,7 @@ def main() -> None:
         return
     if args.fresh:
         shutil.rmtree(WORK, ignore_errors=True)
-    for name, (_, diameter) in SIMULATED.items():
-        draw(simulated(name), diameter, name, args.out or IMAGES)
-    draw(simulated("ring"), None, "estimated", args.out or IMAGES)
+    draw_simulated(args.out or IMAGES)
 
 
 if __name__ == "__main__":
