@@ -19,14 +19,29 @@ if [ $# -gt 0 ]; then
     python -m pytest "$@" < /dev/null
     exit
 fi
-# The plugin's tests wait for Scipion's processes half of the time, so the engine's run beside them.
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-python -m pytest apbc_scipion/tests > "$log" 2>&1 < /dev/null &
-plugin=$!
-trap 'kill "$plugin" 2> /dev/null; exit 130' INT TERM
+# Two groups at a time, since the plugin's tests wait for Scipion's processes half of the time: the
+# engine's, and four of the plugin's, so that both cores have work to the end. Those that need a
+# model make one group, because a process trains it but once.
+mapfile -t model < <(grep -l ModelTest apbc_scipion/tests/test_*.py)
+groups=("${model[*]}" "" "" "")
+number=0
+for file in $(grep -L ModelTest apbc_scipion/tests/test_*.py); do
+    groups[1 + number++ % 3]+=" $file"
+done
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+python -m pytest tests < /dev/null &
+running=($!)
+trap 'kill "${running[@]}" 2> /dev/null; exit 130' INT TERM
+for number in "${!groups[@]}"; do
+    while [ "$(jobs -rp | wc -l)" -ge 2 ]; do sleep 1; done
+    read -ra files <<< "${groups[number]}"
+    python -m pytest "${files[@]}" > "$logs/$number" 2>&1 < /dev/null &
+    running+=($!)
+done
 status=0
-python -m pytest tests < /dev/null || status=$?
-wait "$plugin" || status=$?
-cat "$log"
+for pid in "${running[@]}"; do
+    wait "$pid" || status=$?
+done
+cat "$logs"/*
 exit "$status"
