@@ -179,6 +179,9 @@ def carry_out(
         If the loss is no longer a number.
     """
     network = keeper.restore() or make()
+    if not network.optimizer.built:
+        # Variables that the first step has to make cost a second tracing of the whole step.
+        network.optimizer.build(network.trainable_variables)
     keeper.attach(training)
     if not keeper.finished:
         network.fit(
@@ -215,7 +218,7 @@ def _compiled(plan: FitPlan, steps: int, crop_size: int) -> keras.Model:
     network.compile(
         optimizer=optimizer,
         loss=losses.LOSSES[plan.unlabelled](),
-        metrics=[losses.accuracy],
+        metrics=[keras.metrics.MeanMetricWrapper(losses.accuracy, name="accuracy")],
         jit_compile=False,  # XLA's convolutions are several times slower on a CPU
     )
     return network
