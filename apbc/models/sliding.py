@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def sliding_config(config: dict[str, Any]) -> dict[str, Any]:
     """
     changed = copy.deepcopy(config)
     step = dilation = 1
-    for layer in changed["layers"]:
+    for layer in _layers_of(changed):
         settings = layer["config"]
         if layer["class_name"] == "Conv2D":
             settings["padding"] = "valid"
@@ -47,6 +48,15 @@ def sliding_config(config: dict[str, Any]) -> dict[str, Any]:
             else:
                 step *= own
     return changed
+
+
+def _layers_of(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Layers of a model, and those of models in it, in their order."""
+    for layer in config["layers"]:
+        if "layers" in layer["config"]:
+            yield from _layers_of(layer["config"])
+        else:
+            yield layer
 
 
 def sliding_network(network: keras.Model) -> keras.Model:
