@@ -224,13 +224,19 @@ def test_a_killed_training_goes_on_where_it_stopped(demo_dataset, tmp_path, monk
     assert not (tmp_path / "model.partial").exists()
 
 
-def test_ensembles_and_going_on_from_a_model(demo_dataset, demo_model, tmp_path):
-    out = tmp_path / "more"
+@pytest.fixture(scope="module")
+def more(demo_dataset, demo_model, tmp_path_factory):
+    """An ensemble that goes on from the model, with a round of feedback."""
+    out = tmp_path_factory.mktemp("more") / "more"
     run_apbc(
         ["train", demo_dataset, "--out", out, "--from", demo_model, "--ensemble", 2]
         + ["--epochs", 1, "--no-refit", "--feedback", 1, "--gpu", ""]
     )
-    model = load_model(out)
+    return out
+
+
+def test_ensembles_and_going_on_from_a_model(more, demo_model):
+    model = load_model(more)
     first, second = model.card["rounds"]
     assert first["kept"] == (second["measure"] <= first["measure"]) != second["kept"]
     assert second["sure"] > 0 and 0.5 < second["purity"] <= 1
@@ -254,7 +260,7 @@ def test_going_on_from_another_architecture_is_refused(demo_dataset, demo_model,
 def test_autopick_bc_trains_and_loads(demo_dataset, tmp_path):
     run_apbc(
         ["train", demo_dataset, "--out", tmp_path / "m", "--architecture", "autopick-bc"]
-        + ["--epochs", 1, "--no-refit", "--gpu", ""]
+        + ["--epochs", 1, "--batch-size", 4, "--no-refit", "--gpu", ""]
     )
     model = load_model(tmp_path / "m")
     assert model.architecture.name == "autopick-bc"
@@ -384,15 +390,8 @@ def test_split_by_particle_does_not_train_on_held_out_labels(demo_data, demo_dia
         assert hidden > 0
 
 
-def test_going_on_from_a_model_that_saw_the_held_out_micrographs(
-    demo_dataset, demo_model, tmp_path
-):
-    out = tmp_path / "more"
-    run_apbc(
-        ["train", demo_dataset, "--out", out, "--from", demo_model, "--epochs", 1, "--no-refit"]
-        + ["--gpu", ""]
-    )
-    card = json.loads((out / "card.json").read_text())
+def test_going_on_from_a_model_that_saw_the_held_out_micrographs(demo_dataset, more):
+    card = json.loads((more / "card.json").read_text())
     with Dataset(demo_dataset) as dataset:
         held_out = {
             name
@@ -400,7 +399,7 @@ def test_going_on_from_a_model_that_saw_the_held_out_micrographs(
             if dataset.split[dataset.micrograph == i][0] != 0
         }
     assert set(card["held_out_seen_before"]) == held_out
-    assert "flatter" in (out / "report.html").read_text()
+    assert "flatter" in (more / "report.html").read_text()
 
 
 @pytest.mark.parametrize(
