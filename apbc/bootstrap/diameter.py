@@ -144,7 +144,7 @@ def estimate_diameter(images: Sequence[npt.ArrayLike], pixel_size: float) -> Dia
     return DiameterEstimate(middle, smallest, largest, "guess", **evidence)
 
 
-def _ladder(smallest: float, largest: float, step: float) -> FloatArray:
+def ladder(smallest: float, largest: float, step: float) -> FloatArray:
     """Candidate diameters from the smallest to the largest, about `step` apart as a ratio."""
     number = max(2, 1 + round(np.log(largest / smallest) / np.log(step)))
     return np.geomspace(smallest, largest, number)
@@ -190,10 +190,10 @@ def _round(
             [
                 np.insert(find_discs(sign * image, step / pixel_size), 2, step, axis=1)
                 for image in micrographs
-                for step in _ladder(smallest, largest, DISC_STEP)
+                for step in ladder(smallest, largest, DISC_STEP)
             ]
         ) * (pixel_size, 1, 1)
-        same = _of_one_size(found)
+        same = of_one_size(found)
         if len(same):
             # Once more where the filters fit.
             diameter = float(np.median(same)) / pixel_size
@@ -207,7 +207,7 @@ def _round(
     return dark[:, :2], np.empty(0)
 
 
-def _of_one_size(discs: FloatArray) -> FloatArray:
+def of_one_size(discs: FloatArray) -> FloatArray:
     """Diameters of the sure discs round their commonest diameter; none where they differ.
 
     Discs (diameter, height, step of the ladder) count where more than one step has them.
@@ -245,7 +245,7 @@ def _extent(
     """Measure the extents at all candidate diameters and find the one that leads to itself."""
     pixel = max(FINE, pixel_size)
     pairs = [_variation(image, pixel_size, pixel) for image in micrographs]
-    steps = _ladder(smallest, largest, EXTENT_STEP)
+    steps = ladder(smallest, largest, EXTENT_STEP)
     profiles = [_patches(pairs, step, pixel) for step in steps]
     edges = [
         None if p is None else _edges(p, step) for p, step in zip(profiles, steps, strict=True)

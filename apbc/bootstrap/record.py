@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from apbc import __version__
 from apbc.bootstrap.detect import Detection
+from apbc.bootstrap.scale import DetectionScale
 from apbc.display.bootstrap import FORMAT as STAGES_FORMAT
 from apbc.display.bootstrap import MICROGRAPH
 from apbc.display.overlay import SMOOTHING
@@ -47,6 +48,10 @@ class Settled:
     dark : bool
         Whether the micrographs told that particles are dark (after an inversion that was asked
         for); False where they could not tell.
+    guessed : bool
+        Whether the diameter was estimated and nothing stood out.
+    other : float or None
+        Diameter in Å that round particles have, where that is far from `diameter`.
     """
 
     diameter: float
@@ -54,7 +59,9 @@ class Settled:
     high: float | None
     pixel_size: float
     shapes: tuple[str, ...]
-    dark: bool
+    dark: bool = False
+    guessed: bool = False
+    other: float | None = None
 
 
 def examples_file(out: Path, name: str) -> Path:
@@ -138,7 +145,11 @@ def _told(value: Any) -> str:
 
 
 def write_stages(
-    path: Path, name: str, working: npt.NDArray[np.float64], detection: Detection, settled: Settled
+    path: Path,
+    working: npt.NDArray[np.float64],
+    scale: DetectionScale,
+    detection: Detection,
+    settled: Settled,
 ) -> None:
     """Keep the stages of a micrograph for `apbc.display.bootstrap`, with 8 bits a pixel.
 
@@ -146,14 +157,13 @@ def write_stages(
     ----------
     path : Path
         ``NAME.npz``.
-    name : str
     working : ndarray, shape (rows, columns)
         Micrograph at the detection scale.
+    scale : DetectionScale
     detection : Detection
     settled : Settled
     """
     factor = -(-max(working.shape) // LONGEST_SIDE)
-    scale = detection.scale
     sigma = scale.diameter * SMOOTHING
     smooth = ndimage.gaussian_filter(working, sigma, mode="nearest")
     low, high = grey_limits(smooth)
@@ -163,7 +173,7 @@ def write_stages(
     about = {
         "format": STAGES_FORMAT,
         "apbc_version": __version__,
-        "name": name,
+        "name": path.stem,
         "pixel_size": settled.pixel_size / scale.factor,
         "diameter": settled.diameter,
         "shape": working.shape,

@@ -20,13 +20,14 @@ import numpy.typing as npt
 
 from apbc import __version__
 from apbc.bootstrap import record as records
-from apbc.bootstrap.detect import detect
+from apbc.bootstrap.detect import choose_shapes, detect
 from apbc.bootstrap.diameter import estimate_diameter
 from apbc.bootstrap.examples import SHAPES, Examples
 from apbc.bootstrap.patches import PatchOptions, write_patches
 from apbc.bootstrap.polarity import bright_particles
 from apbc.bootstrap.record import Settled, examples_file
 from apbc.bootstrap.scale import DetectionScale, shrink
+from apbc.bootstrap.sizes import other_diameter
 from apbc.bootstrap.stages import Stages, prepare
 from apbc.bootstrap.table import read_examples, write_examples, write_places
 from apbc.dataset.build import DatasetOptions, from_micrographs
@@ -46,7 +47,8 @@ logger = logging.getLogger(__name__)
 FloatArray = npt.NDArray[np.float64]
 
 AUTO = "auto"
-FIRST = 5  # micrographs that settle diameter, polarity and shapes
+FIRST = 5  # micrographs that are asked what holds for all
+FEW = 2  # of them whose word is enough
 FEWEST_GOOD = 50
 MOST_NAMED = 3
 SAME_PIXEL_SIZE = 0.01
@@ -225,26 +227,56 @@ def _settle(infos: Sequence[MicrographInfo], out: Path, options: BootstrapOption
     if not images:
         raise ApbcError(f"none of {', '.join(info.name for info in infos[:FIRST])} can be read")
     if settled is None:
-        diameter, low, high = options.diameter, None, None
-        if diameter is None:
-            estimate = estimate_diameter(images, pixel_size)
-            diameter, low, high = estimate.diameter, estimate.low, estimate.high
-            with atomic_path(out / records.DIAMETER_PICTURE) as temporary:
-                diameter_figure(estimate, images[0], pixel_size).savefig(temporary, format="png")
-            logger.info("the diameter is about %.0f Å (%.0f to %.0f)", diameter, low, high)
-        settled = Settled(diameter, low, high, pixel_size, options.shapes, False)
-    dark = _check_polarity(images, settled.diameter / settled.pixel_size, options.invert)
-    shapes = settled.shapes or _shapes_of(images, settled)
-    settled = replace(settled, dark=dark, shapes=shapes)
+        settled = _settled_diameter(images, pixel_size, out, options)
+    diameter_px = settled.diameter / settled.pixel_size
+    dark = _check_polarity(images, diameter_px, options.invert)
+    other = None if options.diameter is None else other_diameter(images[:FEW], diameter_px)
+    settled = replace(
+        settled,
+        dark=dark,
+        other=other and other * settled.pixel_size,
+        shapes=settled.shapes or _shapes_of(images[:FEW], diameter_px),
+    )
     records.keep(out, options.request, settled)
     return settled
 
 
+def _settled_diameter(
+    images: Sequence[FloatArray], pixel_size: float, out: Path, options: BootstrapOptions
+) -> Settled:
+    """Take the diameter that was given, or estimate it and draw that."""
+    if options.diameter is not None:
+        return Settled(options.diameter, None, None, pixel_size, options.shapes)
+    estimate = estimate_diameter(images[:FEW], pixel_size)
+    with atomic_path(out / records.DIAMETER_PICTURE) as temporary:
+        diameter_figure(estimate, images[0], pixel_size).savefig(temporary, format="png")
+    logger.info(
+        "the diameter is about %.0f Å (%.0f to %.0f)",
+        estimate.diameter,
+        estimate.low,
+        estimate.high,
+    )
+    return Settled(
+        estimate.diameter,
+        estimate.low,
+        estimate.high,
+        pixel_size,
+        options.shapes,
+        guessed=estimate.method == "guess",
+    )
+
+
 def _check_polarity(images: Sequence[FloatArray], diameter: float, invert: bool) -> bool:
     """Raise if particles are bright in most images that tell; give whether any tells."""
-    told = [bright for image in images if (bright := bright_particles(image, diameter)) is not None]
+    told: list[bool] = []
+    for image in images:
+        bright = bright_particles(image, diameter)
+        if bright is not None:
+            told.append(bright)
+        if len(told) == FEW and len(set(told)) == 1:
+            break
     if sum(told) > len(told) / 2:
-        where = f"on {sum(told)} of the first {len(images)} micrographs"
+        where = f"on {sum(told)} of the first {len(told)} micrographs"
         if invert:
             raise ApbcError(
                 f"particles are darker than the ice {where}, but --invert takes them for bright; "
@@ -254,9 +286,12 @@ def _check_polarity(images: Sequence[FloatArray], diameter: float, invert: bool)
     return bool(told)
 
 
-def _shapes_of(images: Sequence[FloatArray], settled: Settled) -> tuple[str, ...]:
+def _shapes_of(images: Sequence[FloatArray], diameter_px: float) -> tuple[str, ...]:
     """Shapes that the first micrographs show."""
-    raise NotImplementedError
+    scale = DetectionScale(diameter_px)
+    shapes = choose_shapes([shrink(image, scale.factor) for image in images], scale.diameter)
+    logger.info("shapes looked for: %s", ", ".join(shapes))
+    return shapes
 
 
 def _read(path: Path, invert: bool) -> FloatArray:
@@ -310,14 +345,11 @@ def _search(info: MicrographInfo, search: Search) -> float:
     start = time.monotonic()
     working, scale = _working(info.path, search.settled, search.invert)
     detection = detect(working, scale.diameter, search.settled.shapes)
-    found = replace(
-        detection.examples.scaled(1 / scale.factor),
-        positions=scale.to_micrograph(detection.examples.positions),
-    )
+    found = detection.examples.scaled(1 / scale.factor)
     seconds = time.monotonic() - start
     if info.name in search.stages:
         path = search.out / records.STAGES / f"{info.name}.npz"
-        records.write_stages(path, info.name, working, detection, search.settled)
+        records.write_stages(path, working, scale, detection, search.settled)
     for folder, chosen in ((records.GOOD, found.good), (records.BAD, ~found.good)):
         path = search.out / folder / f"{info.name}.csv"
         write_places(path, found.positions[chosen], found.shape[chosen])
@@ -503,5 +535,20 @@ def _warnings(micrographs: Mapping[str, Any], settled: Settled) -> list[str]:
     if not settled.dark:
         warnings.append(
             "the micrographs do not tell whether particles are dark or bright; look at the stages"
+        )
+    if settled.other is not None:
+        warnings.append(
+            f"round particles are about {settled.other:.0f} Å wide, not {settled.diameter:g} Å: "
+            "the diameter seems wrong; look at the stages, and run again in another folder"
+        )
+    if settled.guessed:
+        warnings.append(
+            f"nothing tells the diameter, so that {settled.diameter:.0f} Å is a guess; measure a "
+            "particle and run again with --diameter in another folder"
+        )
+    elif settled.low is not None and settled.high is not None:
+        warnings.append(
+            f"the diameter of {settled.diameter:.0f} Å ({settled.low:.0f} to {settled.high:.0f}) "
+            f"is an estimate; look at {records.DIAMETER_PICTURE}"
         )
     return warnings

@@ -45,6 +45,9 @@ TITLES = {
     "opened": "opened",
     "cluster": "dark cluster",
     "cleaned": "cleaned mask",
+    "outlines": "smooth outlines",
+    "superpixels": "dark superpixels",
+    "superpixels cleaned": "superpixels cleaned",
     DRAWN: "what was drawn",
     EXAMPLES: "good and bad examples",
 }
@@ -285,8 +288,7 @@ def draw_stage(axes: Axes, record: StageRecord, stage: str, window: Window | Non
     left, right, bottom, top = extent if window is None else window
     dots = _width_of(axes) / (right - left)
     if stage in record.masks or stage == DRAWN:
-        masks = list(record.masks)
-        mask = record.masks[stage] if stage in record.masks else record.masks[masks[-1]]
+        mask = record.masks[stage if stage != DRAWN else _mask_of(record, "superpixels cleaned")]
         grey = np.where(mask, 235, 38) if stage != DRAWN else np.where(mask, 120, 38)
     else:
         shown = MICROGRAPH if stage == EXAMPLES else stage
@@ -441,7 +443,7 @@ def _draw_diameter(axes: Axes, diameter: float, image: FloatArray, pixel_size: f
     chosen = np.argsort(-blobs[rows, columns])[:MOST_CIRCLES]
     centres = np.stack([columns, rows], axis=1)[chosen].astype(float)
     width = np.full(len(centres), diameter)
-    _ellipses(axes, centres, width, width, 0 * width, SHAPE_COLOURS["top"], 1.6)
+    _ellipses(axes, centres, width, width, np.zeros(len(centres)), SHAPE_COLOURS["top"], 1.6)
     axes.set_axis_off()
     draw_scale_bar(axes, pixel_size, side, _width_of(axes) / side, (-0.5, -0.5))
 
@@ -513,12 +515,17 @@ def _draw_shapes(axes: Axes, record: StageRecord, thick: float) -> None:
     if len(record.rectangles):
         _rectangles(axes, record.rectangles, SHAPE_COLOURS["side"], thick)
     if (record.shape == SHAPES.index("irregular")).any():
-        mask = list(record.masks.values())[-1]
+        mask = record.masks[_mask_of(record, "superpixels cleaned")]
         rows, columns = record.shape_of_image
         x = (np.arange(mask.shape[1]) + 0.5) * columns / mask.shape[1] - 0.5
         y = (np.arange(mask.shape[0]) + 0.5) * rows / mask.shape[0] - 0.5
         colour = SHAPE_COLOURS["irregular"]
         axes.contour(x, y, mask.astype(float), [0.5], colors=[colour], linewidths=thick)
+
+
+def _mask_of(record: StageRecord, name: str) -> str:
+    """Name of a mask, or of the cleaned one where it is not there."""
+    return name if name in record.masks else "cleaned"
 
 
 def _draw_examples(
