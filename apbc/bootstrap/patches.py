@@ -47,6 +47,7 @@ MOST_SHIFT = 3  # pixels, of draws that repeat an original
 FEWEST_OF_A_CLASS = 20
 TRIED_WINDOWS = 2000  # places tried for background, of a micrograph
 NORMAL_DEVIATIONS = 3.0  # background within so many of the windows' usual contrast
+APART = 0.25  # windows of background from each other, in boxes
 DISTANCES = (1.0, 0.75, 0.5)  # of background from what was found, in boxes: clear, then less
 
 
@@ -334,7 +335,8 @@ def background_places(
     """Windows beside all that was found, of the micrograph's usual contrast.
 
     Windows that overlap no box of an example come first; in a crowded field, where there
-    are too few, those that overlap one, but hold no example's centre.
+    are too few, those that overlap one, but hold no example's centre. None is nearer than
+    a quarter of a box to another.
 
     Parameters
     ----------
@@ -370,13 +372,14 @@ def background_places(
     distance = np.full(len(xy), np.inf)
     if len(found):
         distance, _ = cKDTree(found).query(xy, p=np.inf)
-    chosen: list[IntArray] = []
-    free = np.ones(len(xy), bool)
-    for limit in DISTANCES:
-        tier = np.flatnonzero(free & (distance >= limit * side))
-        chosen.append(tier[: n - sum(map(len, chosen))])
-        free[tier] = False
-    return xy[np.concatenate(chosen)].astype(float), sum(map(len, chosen[1:]))
+    chosen: list[int] = []
+    # 0 for windows that overlap no box, then by how little; those past the last are too near
+    tier = np.searchsorted([-limit * side for limit in DISTANCES], -distance)
+    for i in np.argsort(tier, kind="stable")[: np.sum(tier < len(DISTANCES))]:
+        apart = np.abs(xy[chosen] - xy[i]).max(axis=1)
+        if len(chosen) < n and (apart >= APART * side).all():
+            chosen.append(i)
+    return xy[chosen].astype(float), int(np.sum(tier[chosen] > 0))
 
 
 def draw(

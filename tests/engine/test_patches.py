@@ -131,14 +131,16 @@ def test_background_of_a_crowded_field_holds_no_centre():
     assert len(places) == overlapping == 12
     assert np.abs(places[:, None] - grid).max(axis=2).min() >= 27 / 2
     assert places.min() >= 13 and places.max() <= 199 - 13
+    apart = np.abs(places[:, None] - places).max(axis=2)[~np.eye(12, dtype=bool)]
+    assert apart.min() >= 27 / 4
 
 
 def test_background_has_the_usual_contrast_and_small_images_have_none():
     rng = np.random.default_rng(0)
     image = rng.random((200, 200))
     image[:60] = 0.5  # as flat as carbon or a hole
-    places, _ = background_places(image, np.empty((0, 2)), 21, 200, rng)
-    assert len(places) == 200 and places[:, 1].min() > 50
+    places, _ = background_places(image, np.empty((0, 2)), 21, 100, rng)
+    assert len(places) == 100 and places[:, 1].min() > 50
     assert len(background_places(image[:20], np.empty((0, 2)), 21, 5, rng)[0]) == 0
 
 
