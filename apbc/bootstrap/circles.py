@@ -8,12 +8,13 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 from skimage.morphology import local_maxima, reconstruction
 
+from .masks import EIGHT
+
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 _STEP = 0.5  # pixels between the radii that are tried
 _CHUNK = 2_000_000  # votes that are held at a time
-_CONNECTED = np.ones((3, 3), bool)
 
 
 def find_circles(
@@ -53,7 +54,7 @@ def find_circles(
     height = np.abs(votes)
     least = 1 - sensitivity
     flat = _suppressed(ndimage.median_filter(height, 5, mode="constant"), least)
-    peaks, count = ndimage.label(local_maxima(flat) & (flat >= least), _CONNECTED)
+    peaks, count = ndimage.label(local_maxima(flat) & (flat >= least), EIGHT)
     if not count:
         return np.empty((0, 4))
     centres = np.array(ndimage.center_of_mass(height, peaks, np.arange(1, count + 1)))
@@ -105,7 +106,7 @@ def _suppressed(height: FloatArray, least: float) -> FloatArray:
     rebuilt alone.
     """
     flat = np.zeros_like(height)
-    areas, _ = ndimage.label(height >= least, _CONNECTED)
+    areas, _ = ndimage.label(height >= least, EIGHT)
     for number, box in enumerate(ndimage.find_objects(areas), start=1):
         own = np.where(areas[box] == number, height[box], 0.0)
         if own.max() >= 2 * least:

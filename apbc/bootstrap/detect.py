@@ -1,0 +1,209 @@
+"""All of the unsupervised search on one micrograph: stages, mask, shapes, good and bad.
+
+Al-Azzawi et al. 2020, BMC Bioinformatics 21:509, doi:10.1186/s12859-020-03809-7. All sizes
+are multiples of the particle diameter, so that one set of rules serves every particle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from .blobs import find_blobs
+from .circles import find_circles
+from .clusters import dark_mask
+from .examples import SHAPES, Examples
+from .masks import Mask, clean
+from .quality import apart, judge_blobs, judge_sides, judge_tops
+from .rectangles import Outlines, Rectangle, find_sides
+from .stages import Stages, prepare
+
+FloatArray = npt.NDArray[np.float64]
+
+LEAST_SHARE = 0.1
+"""Part of the good round and square particles that a shape makes up, to be taken for real."""
+IRREGULAR_SHARE = 3.0
+"""Irregular particles for one round or square one from which on all are irregular."""
+
+
+@dataclass(frozen=True)
+class DetectOptions:
+    """What may be set; the defaults serve every particle whose diameter is about right.
+
+    Attributes
+    ----------
+    clustering : str
+        Of `apbc.bootstrap.clusters.METHODS`, for round and square particles.
+    superpixels : str
+        The same for irregular ones.
+    area : float
+        Smallest component of the mask, in areas of a disc of the diameter.
+    irregular_area : float
+        The same for irregular particles.
+    radii : (float, float)
+        Radii of circles looked for, in diameters. The transform tells radii apart by their
+        phase over this range, and finds worn outlines better with a wide one.
+    sensitivity : float
+        Of the circle transform.
+    apart : float
+        Diameters between the centres of circles at least.
+    """
+
+    clustering: str = "icb"
+    superpixels: str = "sp-kmeans"
+    area: float = 0.2
+    irregular_area: float = 0.1
+    radii: tuple[float, float] = (0.4, 2.0)
+    sensitivity: float = 0.86
+    apart: float = 0.7
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What was found on one micrograph, in its pixels.
+
+    Attributes
+    ----------
+    examples : Examples
+    stages : Stages
+    masks : dict of str to ndarray of bool
+        "cluster" and "cleaned"; those of irregular particles, where others were looked for
+        too, "superpixels" and "superpixels cleaned"; "outlines" of side views.
+    circles : ndarray, shape (n, 4)
+        Circles that were drawn: ``x, y, radius`` and the height of the peak.
+    rectangles : list of Rectangle
+        Rectangles that were drawn.
+    """
+
+    examples: Examples
+    stages: Stages
+    masks: dict[str, Mask]
+    circles: FloatArray = field(default_factory=lambda: np.empty((0, 4)))
+    rectangles: list[Rectangle] = field(default_factory=list)
+
+
+def detect(
+    working: npt.ArrayLike,
+    diameter: float,
+    shapes: Sequence[str] | str = "auto",
+    options: DetectOptions | None = None,
+) -> Detection:
+    """Find the particles of a micrograph and judge them.
+
+    Parameters
+    ----------
+    working : array_like, shape (rows, columns)
+        Micrograph at the detection scale (`apbc.bootstrap.scale`), dark particles.
+    diameter : float
+        Particle diameter in its pixels.
+    shapes : sequence of str, or "auto", optional
+        Shapes of `SHAPES` to look for; "auto" looks for all and keeps those that
+        `present_shapes` finds.
+    options : DetectOptions, optional
+
+    Returns
+    -------
+    Detection
+
+    Raises
+    ------
+    ValueError
+        If a shape is unknown, or the image is not a finite 2D image.
+    """
+    settings = options or DetectOptions()
+    wanted = SHAPES if shapes == "auto" else tuple(shapes)
+    if not wanted or set(wanted) - set(SHAPES):
+        raise ValueError(f"shapes must be some of {', '.join(SHAPES)}, not {shapes!r}")
+    stages = prepare(working)
+    parts: list[Examples] = []
+    masks: dict[str, Mask] = {}
+    circles = np.empty((0, 4))
+    rectangles: list[Rectangle] = []
+    disc = np.pi * diameter**2 / 4
+    if "top" in wanted or "side" in wanted:
+        masks["cluster"] = dark_mask(stages, settings.clustering, diameter)
+        masks["cleaned"] = clean(masks["cluster"], settings.area * disc)
+        for_circles = masks["cleaned"]
+        if "side" in wanted:
+            outlines, kind = find_sides(masks["cluster"], diameter)
+            masks["outlines"] = outlines.labels > 0
+            sides = judge_sides(outlines, kind, stages.final.shape)
+            parts.append(sides)
+            rectangles = [
+                outlines.rectangles[i] for i, k in enumerate(kind) if k in ("side", "merged")
+            ]
+            for_circles = for_circles & ~_taken(outlines, kind)
+        if "top" in wanted:
+            found = find_circles(
+                for_circles,
+                settings.radii[0] * diameter,
+                settings.radii[1] * diameter,
+                settings.sensitivity,
+            )
+            circles = found[apart(found[:, :2], found[:, 3], settings.apart * diameter)]
+            parts.append(judge_tops(circles, for_circles, diameter))
+    if "irregular" in wanted:
+        names = ("superpixels", "superpixels cleaned") if masks else ("cluster", "cleaned")
+        cluster = dark_mask(stages, settings.superpixels, diameter)
+        cleaned = clean(cluster, settings.irregular_area * disc)
+        masks |= dict(zip(names, (cluster, cleaned), strict=True))
+        blobs = find_blobs(cleaned, diameter)
+        parts.append(judge_blobs(blobs, stages.normalised, diameter))
+    examples = Examples.join(parts)
+    if shapes == "auto":
+        there = present_shapes([examples])
+        examples = examples.select(np.isin(examples.shape, [SHAPES.index(s) for s in there]))
+    return Detection(examples, stages, masks, circles, rectangles)
+
+
+def present_shapes(found: Sequence[Examples]) -> tuple[str, ...]:
+    """Tell which shapes the particles of some micrographs have.
+
+    Where round and square particles are many, they are those; where irregular ones
+    outnumber them by far, all are irregular: pieces of irregular particles are rarely round.
+
+    Parameters
+    ----------
+    found : sequence of Examples
+        Of micrographs on which all shapes were looked for.
+
+    Returns
+    -------
+    tuple of str
+        Of `SHAPES`, at least one.
+    """
+    good = np.concatenate([examples.shape[examples.good] for examples in found])
+    top, side, irregular = np.bincount(good, minlength=len(SHAPES))
+    regular = top + side
+    if irregular > IRREGULAR_SHARE * regular:
+        return ("irregular",)
+    kept = [s for s, n in (("top", top), ("side", side)) if n > LEAST_SHARE * regular]
+    return tuple(kept) or ("irregular",)
+
+
+def choose_shapes(images: Sequence[npt.ArrayLike], diameter: float) -> tuple[str, ...]:
+    """Look for all shapes on some micrographs and tell which there are.
+
+    Parameters
+    ----------
+    images : sequence of array_like, shape (rows, columns)
+        Micrographs at the detection scale, dark particles.
+    diameter : float
+        Particle diameter in their pixels.
+
+    Returns
+    -------
+    tuple of str
+        Of `SHAPES`, at least one.
+    """
+    return present_shapes([detect(image, diameter, SHAPES).examples for image in images])
+
+
+def _taken(outlines: Outlines, kind: list[str]) -> Mask:
+    """Pixels of rectangular components, a little widened, which are no discs."""
+    square = np.isin(outlines.labels, 1 + np.flatnonzero(np.isin(kind, ("side", "merged"))))
+    return np.asarray(ndimage.binary_dilation(square, iterations=3), bool)

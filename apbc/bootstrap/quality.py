@@ -1,0 +1,279 @@
+"""Which of the particles found are good examples to learn from.
+
+The rules of Al-Azzawi et al. 2020, BMC Bioinformatics 21:509 (DeepCryoPicker): round
+particles against the average roundness, irregular ones against the average area, side
+views by the rectangle that fits them. Beyond the paper: darkness that noise does not
+reach, and what lies on contamination.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+from scipy.spatial import cKDTree
+from skimage.measure import perimeter
+
+from .blobs import Blobs
+from .examples import Examples
+from .masks import EIGHT
+from .rectangles import Outlines, overlapping
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+RADII = (0.75, 1.25)
+"""Radii of round particles, in median radii."""
+CLEAR_CIRCLE = 0.25
+"""Height of the peak of a disc that blobs of noise do not reach."""
+LEAST_OVERLAP = 0.6
+"""Of a disc with the mask within its box, as intersection over union."""
+ROUND = 1.25
+"""Roundness (perimeter² / 4 pi area; of a disc of pixels 1.1) that is always good."""
+AREAS = (0.75, 1.75)
+"""Areas of good irregular particles, in average areas."""
+LARGEST = 3.0
+"""Areas of a disc of the particle diameter; what is larger is no particle."""
+OFF_CENTRE = 0.15
+"""Boxes between the centroid and the centre of the bounding box of a good irregular particle."""
+MOST_DECOYS = 0.3
+"""Part of irregular particles that noise may make up, by bright blobs of the same height."""
+DECOYS_AT_LEAST = 3
+"""Bright blobs that are counted in addition, so that a few dark ones prove nothing."""
+BOX = 1.25
+"""Side of the box of a particle in diameters."""
+BOX_FERET = 1.15
+"""Side of the box of a side view in largest Feret diameters."""
+
+
+def judge_tops(circles: FloatArray, mask: BoolArray, diameter: float) -> Examples:
+    """Judge discs.
+
+    A disc is good whose piece of the mask is about as round as the average one or rounder,
+    fills it, and gave a clear peak. Discs much smaller or larger than the median are bad.
+
+    Parameters
+    ----------
+    circles : ndarray, shape (n, 4)
+        ``x, y, radius`` in pixels and the height of the peak.
+    mask : ndarray of bool, shape (rows, columns)
+        Cleaned mask in which they were found.
+    diameter : float
+        Particle diameter in pixels.
+
+    Returns
+    -------
+    found : Examples
+    """
+    if not len(circles):
+        return Examples.empty()
+    radius = circles[:, 2]
+    reference = float(np.median(radius))
+    small, large = radius < RADII[0] * reference, radius > RADII[1] * reference
+    half = reference + 2
+    parts = [_disc_and_mask(circle, mask, half) for circle in circles]
+    roundness = np.array([_roundness(part) for _, part in parts])
+    overlap = np.array([(d & part).sum() / max((d | part).sum(), 1) for d, part in parts])
+    average = float(roundness[~small & ~large].mean())
+    reason = np.select(
+        [
+            large,
+            small,
+            _near_border(circles[:, :2], mask.shape, BOX * diameter),
+            circles[:, 3] < CLEAR_CIRCLE,
+            (overlap < LEAST_OVERLAP) | (roundness > max(average, ROUND)),
+        ],
+        ["large", "small", "border", "faint", "out of round"],
+        "",
+    )
+    size = np.stack([2 * radius, 2 * radius], axis=1)
+    return Examples.of_shape("top", circles[:, :2], size, circles[:, 3], reason.tolist())
+
+
+def judge_sides(outlines: Outlines, kind: list[str], shape: tuple[int, ...]) -> Examples:
+    """Judge the components that look like side views, single or merged.
+
+    Parameters
+    ----------
+    outlines : Outlines
+    kind : list of str
+        "side", "merged" or something else for each component; others are left out.
+    shape : (int, int)
+        Rows and columns of the image.
+
+    Returns
+    -------
+    found : Examples
+    """
+    chosen = [i for i, what in enumerate(kind) if what in ("side", "merged")]
+    if not chosen:
+        return Examples.empty()
+    rectangles = [outlines.rectangles[i] for i in chosen]
+    positions = np.array([[r.x, r.y] for r in rectangles])
+    longest = outlines.feret[chosen, 0]
+    merged = np.array([kind[i] == "merged" for i in chosen])
+    typical = float(np.median(longest[~merged])) if (~merged).any() else 0.0
+    reason = np.select(
+        [
+            merged,
+            overlapping(rectangles),
+            _near_border(positions, shape, BOX_FERET * longest),
+            longest < 0.6 * typical,
+            longest > 1.6 * typical,
+        ],
+        ["merged", "overlaps", "border", "small", "merged"],
+        "",
+    )
+    return Examples.of_shape(
+        "side",
+        positions,
+        np.array([[r.length, r.width] for r in rectangles]),
+        outlines.extent[chosen],
+        reason.tolist(),
+        np.array([r.angle for r in rectangles]),
+    )
+
+
+def judge_blobs(blobs: Blobs, image: FloatArray, diameter: float) -> Examples:
+    """Judge irregular particles.
+
+    Good ones have about the average area, stand whole and alone in their box, and are darker
+    than noise makes them (`stand_out`).
+
+    Parameters
+    ----------
+    blobs : Blobs
+    image : ndarray, shape (rows, columns)
+        Micrograph before its histogram was changed, dark particles.
+    diameter : float
+        Particle diameter in pixels.
+
+    Returns
+    -------
+    found : Examples
+    """
+    outlines = blobs.outlines
+    count = len(outlines.area)
+    if not count:
+        return Examples.empty()
+    each = np.arange(1, count + 1)
+    darkness, least = stand_out(image, diameter)
+    dark = np.asarray(ndimage.maximum(darkness, outlines.labels, each), float)
+    whole = outlines.area[~blobs.merged]
+    average = float(np.mean(whole)) if len(whole) >= 20 else float(np.median(outlines.area))
+    box = BOX * diameter
+    boxes = ndimage.find_objects(outlines.labels)
+    middle = np.array([[(s.start + s.stop - 1) / 2 for s in both[::-1]] for both in boxes])
+    disc = np.pi * diameter**2 / 4
+    reason = np.select(
+        [
+            outlines.area > LARGEST * disc,
+            _near_border(blobs.centres, image.shape, box),
+            dark < least,
+            blobs.merged | (outlines.area > AREAS[1] * average),
+            outlines.area < AREAS[0] * average,
+            (np.abs(middle - blobs.centres) > OFF_CENTRE * box).any(axis=1),
+        ],
+        ["large", "border", "faint", "merged", "small", "off centre"],
+        "",
+    )
+    sides = np.array([[r.length + 1, r.width + 1] for r in outlines.rectangles])
+    angle = np.array([r.angle for r in outlines.rectangles])
+    return Examples.of_shape(
+        "irregular", blobs.centres, sides, outlines.solidity, reason.tolist(), angle
+    )
+
+
+def stand_out(image: FloatArray, diameter: float) -> tuple[FloatArray, float]:
+    """Measure how dark each place is at the size of a particle, and how dark noise gets.
+
+    The image is filtered by a difference of Gaussians. Noise gives as many light blobs as
+    dark ones, so that the light blobs above a height tell how many of the dark ones are
+    noise. (Not in the paper, which takes all of the average size.)
+
+    Parameters
+    ----------
+    image : ndarray, shape (rows, columns)
+        Dark particles.
+    diameter : float
+        Particle diameter in pixels.
+
+    Returns
+    -------
+    darkness : ndarray, shape (rows, columns)
+        Filtered image, particles above zero.
+    least : float
+        Lowest height at which no more than `MOST_DECOYS` of the dark blobs are noise;
+        infinite where there is none.
+    """
+    fine, coarse = (ndimage.gaussian_filter(image, s * diameter) for s in (0.18, 0.5))
+    darkness = coarse - fine
+    dark = _peak_heights(darkness, diameter)
+    light = np.sort(_peak_heights(-darkness, diameter))
+    dark = np.sort(dark)
+    above = len(dark) - np.arange(len(dark))
+    decoys = len(light) - np.searchsorted(light, dark, side="left")
+    enough = np.flatnonzero(decoys + DECOYS_AT_LEAST <= MOST_DECOYS * above)
+    return darkness, float(dark[enough[0]]) if len(enough) else np.inf
+
+
+def apart(positions: FloatArray, order: FloatArray, distance: float) -> BoolArray:
+    """Choose the best of those that lie nearer than a distance to each other.
+
+    Parameters
+    ----------
+    positions : ndarray, shape (n, 2)
+    order : ndarray, shape (n,)
+        Higher is better.
+    distance : float
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+    """
+    kept = np.ones(len(positions), bool)
+    if not len(positions):
+        return kept
+    near = cKDTree(positions).query_ball_point(positions, distance)
+    done = np.zeros(len(positions), bool)
+    for i in np.argsort(-order, kind="stable"):
+        done[i] = True
+        if kept[i]:
+            kept[[j for j in near[i] if not done[j]]] = False
+    return kept
+
+
+def _peak_heights(image: FloatArray, diameter: float) -> FloatArray:
+    """Heights of the maxima of an image within 0.7 diameters, half a box from its border."""
+    side = 2 * round(0.35 * diameter) + 1
+    peaks = (image == ndimage.maximum_filter(image, side)) & (image > 0)
+    margin = int(np.ceil(BOX * diameter / 2))
+    return image[margin:-margin, margin:-margin][peaks[margin:-margin, margin:-margin]]
+
+
+def _near_border(
+    positions: FloatArray, shape: tuple[int, ...], box: FloatArray | float
+) -> BoolArray:
+    """Tell whose box leaves the image."""
+    size = np.array(shape[::-1])
+    room = np.minimum(positions, size - 1 - positions).min(axis=1)
+    return np.asarray(room < np.asarray(box) / 2)
+
+
+def _disc_and_mask(circle: FloatArray, mask: BoolArray, half: float) -> tuple[BoolArray, BoolArray]:
+    """Disc of a circle and the largest component of the mask, both in the box round it."""
+    x, y, radius = circle[:3]
+    top, left = (max(0, int(np.floor(v - half))) for v in (y, x))
+    crop = mask[top : int(np.ceil(y + half)) + 1, left : int(np.ceil(x + half)) + 1]
+    rows, cols = np.ogrid[top : top + crop.shape[0], left : left + crop.shape[1]]
+    disc = (rows - y) ** 2 + (cols - x) ** 2 <= radius**2
+    labels, count = ndimage.label(crop, EIGHT)
+    if not count:
+        return disc, crop
+    return disc, labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
+
+
+def _roundness(part: BoolArray) -> float:
+    """Perimeter² / (4 pi area), least for a disc; infinite for nothing."""
+    around, area = perimeter(np.pad(part, 1)), part.sum()
+    return float(around**2 / (4 * np.pi * area)) if area else np.inf
