@@ -398,7 +398,7 @@ class TestTrainingFollowed(TrainingViewerTest):
         self.pump(until=lambda: protocol.isFinished(), seconds=60)
 
     def test_a_training_that_fails_is_told(self):
-        protocol = self.newTrain(learningRate=1e30)
+        protocol = self.newTrain(learningRate=1e30, batchSize=4)
         self.proj.launchProtocol(protocol, wait=False)
         window = self.open(protocol)
         self.pump(until=lambda: "failed" in window.state.cget("text"), seconds=TRAINING_SECONDS)
