@@ -19,7 +19,7 @@ from .clusters import dark_mask
 from .examples import SHAPES, Examples
 from .masks import Mask, clean
 from .quality import apart, judge_blobs, judge_sides, judge_tops
-from .rectangles import Outlines, Rectangle, find_sides
+from .rectangles import Rectangle, find_sides
 from .stages import Stages, prepare
 
 FloatArray = npt.NDArray[np.float64]
@@ -119,45 +119,45 @@ def detect(
     if not wanted or set(wanted) - set(SHAPES):
         raise ValueError(f"shapes must be some of {', '.join(SHAPES)}, not {shapes!r}")
     stages = prepare(working)
+    found = _search(stages, diameter, wanted, settings)
+    if shapes == "auto":
+        return _search(stages, diameter, present_shapes([found.examples]), settings)
+    return found
+
+
+def _search(
+    stages: Stages, diameter: float, shapes: tuple[str, ...], options: DetectOptions
+) -> Detection:
+    """Find and judge particles of the given shapes in a prepared micrograph."""
     parts: list[Examples] = []
     masks: dict[str, Mask] = {}
     circles = np.empty((0, 4))
     rectangles: list[Rectangle] = []
     disc = np.pi * diameter**2 / 4
-    if "top" in wanted or "side" in wanted:
-        masks["cluster"] = dark_mask(stages, settings.clustering, diameter)
-        masks["cleaned"] = clean(masks["cluster"], settings.area * disc)
-        for_circles = masks["cleaned"]
-        if "side" in wanted:
-            outlines, kind = find_sides(masks["cluster"], diameter)
-            masks["outlines"] = outlines.labels > 0
-            sides = judge_sides(outlines, kind, stages.final.shape)
-            parts.append(sides)
-            rectangles = [
-                outlines.rectangles[i] for i, k in enumerate(kind) if k in ("side", "merged")
-            ]
-            for_circles = for_circles & ~_taken(outlines, kind)
-        if "top" in wanted:
-            found = find_circles(
-                for_circles,
-                settings.radii[0] * diameter,
-                settings.radii[1] * diameter,
-                settings.sensitivity,
-            )
-            circles = found[apart(found[:, :2], found[:, 3], settings.apart * diameter)]
-            parts.append(judge_tops(circles, for_circles, diameter))
-    if "irregular" in wanted:
+    if "top" in shapes or "side" in shapes:
+        masks["cluster"] = dark_mask(stages, options.clustering, diameter)
+        masks["cleaned"] = clean(masks["cluster"], options.area * disc)
+    if "side" in shapes:
+        outlines, kind = find_sides(masks["cluster"], diameter)
+        masks["outlines"] = outlines.labels > 0
+        square = [i for i, what in enumerate(kind) if what != "other"]
+        rectangles = [outlines.rectangles[i] for i in square]
+        parts.append(judge_sides(outlines, kind, stages.final.shape))
+    if "top" in shapes:
+        mask = masks["cleaned"]
+        if "side" in shapes:
+            mask = mask & ~_widened(np.isin(outlines.labels, np.array(square, int) + 1))
+        least, most = (share * diameter for share in options.radii)
+        circles = find_circles(mask, least, most, options.sensitivity)
+        circles = circles[apart(circles[:, :2], circles[:, 3], options.apart * diameter)]
+        parts.append(judge_tops(circles, mask, stages.restored, diameter))
+    if "irregular" in shapes:
         names = ("superpixels", "superpixels cleaned") if masks else ("cluster", "cleaned")
-        cluster = dark_mask(stages, settings.superpixels, diameter)
-        cleaned = clean(cluster, settings.irregular_area * disc)
+        cluster = dark_mask(stages, options.superpixels, diameter)
+        cleaned = clean(cluster, options.irregular_area * disc)
         masks |= dict(zip(names, (cluster, cleaned), strict=True))
-        blobs = find_blobs(cleaned, diameter)
-        parts.append(judge_blobs(blobs, stages.normalised, diameter))
-    examples = Examples.join(parts)
-    if shapes == "auto":
-        there = present_shapes([examples])
-        examples = examples.select(np.isin(examples.shape, [SHAPES.index(s) for s in there]))
-    return Detection(examples, stages, masks, circles, rectangles)
+        parts.append(judge_blobs(find_blobs(cleaned, diameter), stages.normalised, diameter))
+    return Detection(Examples.join(parts), stages, masks, circles, rectangles)
 
 
 def present_shapes(found: Sequence[Examples]) -> tuple[str, ...]:
@@ -203,7 +203,6 @@ def choose_shapes(images: Sequence[npt.ArrayLike], diameter: float) -> tuple[str
     return present_shapes([detect(image, diameter, SHAPES).examples for image in images])
 
 
-def _taken(outlines: Outlines, kind: list[str]) -> Mask:
-    """Pixels of rectangular components, a little widened, which are no discs."""
-    square = np.isin(outlines.labels, 1 + np.flatnonzero(np.isin(kind, ("side", "merged"))))
-    return np.asarray(ndimage.binary_dilation(square, iterations=3), bool)
+def _widened(mask: Mask) -> Mask:
+    """Mask with a margin of the width of the filters that smoothed it."""
+    return np.asarray(ndimage.binary_dilation(mask, iterations=3), bool)

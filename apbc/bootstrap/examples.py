@@ -15,7 +15,7 @@ BoolArray = npt.NDArray[np.bool_]
 SHAPES = ("top", "side", "irregular")
 
 #: Reasons that say that there is no particle at all, not merely a bad picture of one.
-NO_PARTICLE = ("large", "contamination")
+NO_PARTICLE = ("large", "contamination", "unlike")
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,10 @@ RADII = (0.75, 1.25)
 """Radii of round particles, in median radii."""
 CLEAR_CIRCLE = 0.25
 """Height of the peak of a disc that blobs of noise do not reach."""
+ALIKE = 0.5
+"""Correlation of a round particle's radial profile with the average one of its micrograph."""
+PROFILE = 0.75
+"""Length of that profile in diameters."""
 LEAST_OVERLAP = 0.6
 """Of a disc with the mask within its box, as intersection over union."""
 ROUND = 1.25
@@ -46,11 +50,14 @@ BOX_FERET = 1.15
 """Side of the box of a side view in largest Feret diameters."""
 
 
-def judge_tops(circles: FloatArray, mask: BoolArray, diameter: float) -> Examples:
+def judge_tops(
+    circles: FloatArray, mask: BoolArray, image: FloatArray, diameter: float
+) -> Examples:
     """Judge discs.
 
     A disc is good whose piece of the mask is about as round as the average one or rounder,
-    fills it, and gave a clear peak. Discs much smaller or larger than the median are bad.
+    fills it, and gave a clear peak. Discs much smaller or larger than the median are bad, and
+    those whose grey values from the centre outwards are unlike the average of the others'.
 
     Parameters
     ----------
@@ -58,6 +65,8 @@ def judge_tops(circles: FloatArray, mask: BoolArray, diameter: float) -> Example
         ``x, y, radius`` in pixels and the height of the peak.
     mask : ndarray of bool, shape (rows, columns)
         Cleaned mask in which they were found.
+    image : ndarray, shape (rows, columns)
+        Micrograph with even contrast.
     diameter : float
         Particle diameter in pixels.
 
@@ -75,15 +84,18 @@ def judge_tops(circles: FloatArray, mask: BoolArray, diameter: float) -> Example
     roundness = np.array([_roundness(part) for _, part in parts])
     overlap = np.array([(d & part).sum() / max((d | part).sum(), 1) for d, part in parts])
     average = float(roundness[~small & ~large].mean())
+    clearest = circles[:, 3] >= np.median(circles[~small & ~large, 3])
+    alike = _likeness(image, circles[:, :2], clearest & ~small & ~large, diameter)
     reason = np.select(
         [
             large,
             small,
+            alike < ALIKE,
             _near_border(circles[:, :2], mask.shape, BOX * diameter),
             circles[:, 3] < CLEAR_CIRCLE,
             (overlap < LEAST_OVERLAP) | (roundness > max(average, ROUND)),
         ],
-        ["large", "small", "border", "faint", "out of round"],
+        ["large", "small", "unlike", "border", "faint", "out of round"],
         "",
     )
     size = np.stack([2 * radius, 2 * radius], axis=1)
@@ -271,6 +283,22 @@ def _disc_and_mask(circle: FloatArray, mask: BoolArray, half: float) -> tuple[Bo
     if not count:
         return disc, crop
     return disc, labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
+
+
+def _likeness(
+    image: FloatArray, positions: FloatArray, typical: BoolArray, diameter: float
+) -> FloatArray:
+    """Correlate radial profiles with the average of the typical ones, areas for weights."""
+    radius = np.arange(0.5, PROFILE * diameter)
+    turn = np.arange(0, 2 * np.pi, np.pi / 18)[:, None]
+    across = positions[:, 0, None, None] + radius * np.cos(turn)
+    down = positions[:, 1, None, None] + radius * np.sin(turn)
+    values = ndimage.map_coordinates(image, [down, across], order=1, mode="nearest")
+    profiles = values.mean(axis=1)
+    profiles -= np.average(profiles, axis=1, weights=radius)[:, None]
+    average = profiles[typical].mean(axis=0)
+    norm = np.sqrt((radius * profiles**2).sum(axis=1) * (radius * average**2).sum())
+    return np.asarray((radius * profiles * average).sum(axis=1) / np.maximum(norm, 1e-12))
 
 
 def _roundness(part: BoolArray) -> float:

@@ -28,6 +28,8 @@ SQUARE = 0.82
 """Part of the smallest rectangle that a side view fills; a disc fills less, pi / 4."""
 SOLID = 0.9
 """Part of its convex hull that a particle fills."""
+DISC = 0.8
+"""Part of a component in its largest disc from which on it is round; of a square pi / 4."""
 SIDE_AREAS = (0.5, 2.0)
 """Areas of side views, in areas of a disc of the diameter."""
 MERGED = 1.35
@@ -200,20 +202,18 @@ def find_sides(mask: BoolArray, diameter: float) -> tuple[Outlines, list[str]]:
     outlines : Outlines
         Of the smoothed mask, without small components.
     kind : list of str
-        "side", "merged" (rectangles too long for one particle), "top" (round) or "debris"
-        for each component.
+        "side", "merged" (rectangles too long for one particle) or "other" for each component.
     """
     disc = np.pi * diameter**2 / 4
     solid = smooth_outlines(area_open(mask, SPECK * disc), diameter)
     outlines = measure_outlines(solid, LEAST_AREA * disc)
     long = outlines.feret[:, 0] / outlines.feret[:, 1]
     firm = (outlines.area >= SIDE_AREAS[0] * disc) & (outlines.solidity >= SOLID)
-    square = firm & (outlines.extent >= SQUARE) & (long >= RATIOS[0])
+    square = firm & (outlines.extent >= SQUARE) & (long >= RATIOS[0]) & ~_discs(outlines)
     one = square & (long <= RATIOS[1]) & (outlines.area <= SIDE_AREAS[1] * disc)
     if one.any():
         one &= outlines.area <= MERGED * np.median(outlines.area[one])
-    round_ = firm & (outlines.extent < SQUARE) & (long < RATIOS[0])
-    kind = np.select([one, square, round_], ["side", "merged", "top"], "debris")
+    kind = np.select([one, square], ["side", "merged"], "other")
     return outlines, kind.tolist()
 
 
@@ -260,6 +260,14 @@ def overlapping(rectangles: list[Rectangle]) -> BoolArray:
             if other != number:
                 shared[[number, other]] = True
     return shared
+
+
+def _discs(outlines: Outlines) -> BoolArray:
+    """Tell which components are discs, debris at their rim or not: most lies in one disc."""
+    depth = ndimage.distance_transform_edt(np.pad(outlines.labels > 0, 1))[1:-1, 1:-1]
+    each = np.arange(1, len(outlines.area) + 1)
+    radius = np.asarray(ndimage.maximum(depth, outlines.labels, each), float)
+    return np.asarray(np.pi * radius**2 > DISC * outlines.area)
 
 
 def _ends(part: BoolArray) -> IntArray:
