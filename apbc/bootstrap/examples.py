@@ -95,13 +95,13 @@ class Examples:
         """
         count = len(positions)
         return cls(
-            np.asarray(positions, float).reshape(count, 2),
+            np.asarray(positions, float).reshape(-1, 2),
             np.full(count, SHAPES.index(shape), np.int8),
-            np.array([not why for why in reason], bool).reshape(count),
+            np.array([not why for why in reason], bool),
             list(reason),
-            np.asarray(size, float).reshape(count, 2),
-            np.zeros(count) if angle is None else np.asarray(angle, float).reshape(count),
-            np.asarray(metric, float).reshape(count),
+            np.asarray(size, float).reshape(-1, 2),
+            np.zeros(count) if angle is None else np.asarray(angle, float),
+            np.asarray(metric, float),
         )
 
     @classmethod
