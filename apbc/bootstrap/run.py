@@ -188,6 +188,8 @@ def bootstrap(
     tables = _Tables(out, names)
     with locked(out):
         known = _record(out, options, settled, tables, seconds, failed, not examples_only)
+        for sentence in known["warnings"]:
+            logger.warning(sentence)
         if examples_only:
             write_json(out / records.RECORD, known)
             return known

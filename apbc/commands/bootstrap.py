@@ -123,8 +123,6 @@ def run(args: argparse.Namespace) -> int:
     record = bootstrap(micrographs, args.out, options, args.examples_only)
     for shape, counts in record["shapes"].items():
         logger.info("%s: %d good and %d bad examples", shape, counts["good"], counts["bad"])
-    for sentence in record["warnings"]:
-        logger.warning(sentence)
     logger.info("wrote %s", args.out / (record["data"] or "examples"))
     failed = [path.stem for path in micrographs if path.stem in record["failed"]]
     if failed:
