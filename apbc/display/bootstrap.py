@@ -56,7 +56,7 @@ SHAPE_COLOURS = {"top": "#3ddbd9", "side": "#ffb224", "irregular": "#d78bff"}
 DOTS_PER_INCH = 110
 ZOOM = 7.0  # diameters that the small panels of the sheet show
 PANEL = 2.15  # inches
-MOST_COLUMNS = 5
+COLUMNS = (5, 4, 6)  # of the sheet; the first is liked best
 MOST_CIRCLES = 24
 READ_FROM = {
     "discs": "read from round particles of one size",
@@ -206,7 +206,7 @@ def stage_sheet(record: StageRecord) -> Figure:
     matplotlib.figure.Figure
     """
     panels = record.stages
-    columns = min(MOST_COLUMNS, len(panels))
+    columns = min(COLUMNS, key=lambda n: -len(panels) % n)  # fewest empty places
     rows = -(-len(panels) // columns)
     height = rows * (PANEL + 0.32)
     whole = record.shape_of_image[1] / record.shape_of_image[0]

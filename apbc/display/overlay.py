@@ -34,6 +34,7 @@ LEFT, RIGHT, TOP, BOTTOM = 30, 30, 100, 75
 COLOUR_BAR = 110
 DARKEST_SHARE, BRIGHTEST_SHARE = 0.5, 99.5
 SMOOTHING = 1 / 30
+LABEL = 44  # dots that the label of a scale bar is wide
 
 INK, PALE = "#1b1f24", "#5c6670"
 HIT, MISS, FALSE = "#3ddbd9", "#ffd84d", "#ff6256"
@@ -314,8 +315,10 @@ def draw_scale_bar(
     length = max(step for step in (power, 2 * power, 5 * power) if step <= aim)
     label = f"{length / 10:g} nm" if length >= 100 else f"{length:g} Å"
     bar, pixel = length / pixel_size, 1 / scale
-    x, y = corner[0] + 26 * pixel, corner[1] + 24 * pixel
-    plate = Rectangle((x - 12 * pixel, y - 12 * pixel), bar + 24 * pixel, 50 * pixel, zorder=5)
+    wide = max(bar, LABEL * pixel)
+    x, y = corner[0] + 26 * pixel + (wide - bar) / 2, corner[1] + 24 * pixel
+    place = (corner[0] + 14 * pixel, y - 12 * pixel)
+    plate = Rectangle(place, wide + 24 * pixel, 50 * pixel, zorder=5)
     plate.set(facecolor=(0, 0, 0, 0.6), edgecolor="none")
     line = Rectangle((x, y), bar, 5 * pixel, facecolor="white", edgecolor="none", zorder=6)
     axes.add_patch(plate)
