@@ -220,7 +220,7 @@ def _of_shapes(model: Model, share: Share, tile: int, info: MicrographInfo) -> S
 
     def score() -> Scored:
         if options.every_window:
-            seen = slide_one_by_one(model.network, image)
+            seen = slide_one_by_one(model.network, image, len(card["classes"]))
         else:
             seen = _in_tiles(
                 lambda side: slide(model.sliding, image, side),

@@ -21,7 +21,7 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 NEAR = 0.3  # sides of a box, within which a peak is the highest place
-PROPOSED = 0.2  # probability in the map from which on a place is looked at
+PROPOSED = 0.3  # probability in the map from which on a place is looked at
 
 
 def propose(

@@ -244,12 +244,12 @@ def slide(network: Network, image: WindowImage, tile: int = TILE) -> WindowMap:
     have steps of 16 pixels or less, and those are taken at every step of 16 (dilated)
     instead of four shifted copies. The map is not quite that of windows cut one by one,
     because a padded convolution sees the surroundings where a window sees zeros, which
-    reaches 3 of the 13 cells of the last layers from every side. On an apoferritin
-    micrograph (EMPIAR-10146) and a network trained on two others with a quarter of the
-    widths, the probabilities of 625 windows correlated by 0.89 with those of windows cut
-    one by one; they differed by 0.06 in the mean and by less than 0.18 for nine in ten,
-    and 94% were on the same side of 0.5, the map being the more generous. Hence the map
-    only proposes, and `look` decides.
+    reaches 3 of the 13 cells of the last layers from every side. Measured on 200 windows
+    drawn at random from an apoferritin micrograph (EMPIAR-10146, May08_04.32.27), with a
+    network of full width that learned for five epochs from 150 patches a class of a start
+    without labels: the probabilities correlated by 0.969 with those of windows cut one by
+    one, differed by 0.040 in the mean and by less than 0.086 for nine in ten, and 97.5% were
+    on the same side of 0.5. So the map proposes generously, and `look` decides.
 
     The map covers all places where a window lies in the image, and one step more on every
     side, so that it shows whether a peak at the border lies within.
@@ -297,7 +297,9 @@ def window_starts(size: int, step: int = STEP) -> list[int]:
     return [*range(0, last, step), last]
 
 
-def slide_one_by_one(network: Network, image: WindowImage, step: int = STEP) -> WindowMap:
+def slide_one_by_one(
+    network: Network, image: WindowImage, classes: int, step: int = STEP
+) -> WindowMap:
     """Score windows that are cut out one by one, as in the paper; flat ones are left out.
 
     Parameters
@@ -305,6 +307,7 @@ def slide_one_by_one(network: Network, image: WindowImage, step: int = STEP) -> 
     network : callable
         Images ``(batch, 227, 227, 1)`` to logits ``(batch, 1, 1, classes)``.
     image : WindowImage
+    classes : int
     step : int, optional
         Network pixels from one window to the next. The last row and column are as near to
         the border as they can be.
@@ -316,7 +319,7 @@ def slide_one_by_one(network: Network, image: WindowImage, step: int = STEP) -> 
     tops, lefts = (np.array(window_starts(n, step)) for n in image.shape)
     y, x = (starts + (PATCH - 1) / 2 for starts in (tops, lefts))
     bumpy = ~flat_windows(image, y, x)
-    logits: FloatImage | None = None
+    logits = np.full((len(y), len(x), classes), np.nan, np.float32)
     for row, top in enumerate(tops):
         strip = image.cut(int(top), 0, PATCH, image.shape[1])
         seen = np.flatnonzero(bumpy[row])
@@ -324,12 +327,7 @@ def slide_one_by_one(network: Network, image: WindowImage, step: int = STEP) -> 
             if not len(some):
                 continue
             windows = np.stack([strip[:, left : left + PATCH] for left in lefts[some]])
-            scores = run_network(network, windows)[:, 0, 0]
-            if logits is None:
-                logits = np.full((len(y), len(x), scores.shape[-1]), np.nan, np.float32)
-            logits[row, some] = scores
-    if logits is None:  # an image without any contrast
-        logits = np.full((len(y), len(x), 1), np.nan, np.float32)
+            logits[row, some] = run_network(network, windows)[:, 0, 0]
     return WindowMap(logits, y, x)
 
 

@@ -15,10 +15,13 @@ from apbc.display.score_picture import read_score_picture
 from apbc.io.coordinates import read_coordinates, read_shapes
 from apbc.models.alexnet import PATCH, build
 from apbc.models.folder import save_network, write_card
+from apbc.models.inference import OnnxNetwork, load_for_inference
+from apbc.models.onnx_graph import onnx_graph
 from apbc.models.sliding import MARGIN, STEP, sliding_config, sliding_network
 from apbc.picking.areas import connected_areas, large_areas
 from apbc.picking.overlap import intersection_over_union, suppress_by_class, suppress_overlaps
-from apbc.picking.shapes import propose
+from apbc.picking.score_map import run_network
+from apbc.picking.shapes import propose, shape_candidates
 from apbc.picking.windows import (
     WindowImage,
     WindowMap,
@@ -30,6 +33,7 @@ from apbc.picking.windows import (
     window_starts,
 )
 from apbc.preprocess.working import Preprocessing
+from apbc.system.devices import select_for_inference
 from conftest import run_apbc
 
 CLASSES = ["top", "background"]
@@ -122,7 +126,7 @@ def micrographs(tmp_path_factory):
 def image():
     """Part of a micrograph with one particle, 315 x 342 network pixels."""
     pixels = discs((70, 76), [(37, 34)], 20, seed=3)
-    return WindowImage(np.clip(pixels, 0, 1), DetectionScale(40), 4.5, PIXEL_SIZE)
+    return WindowImage(np.clip(2 * pixels - 0.6, 0, 1), DetectionScale(40), 4.5, PIXEL_SIZE)
 
 
 def test_parts_of_the_magnified_image_fit_together(image):
@@ -144,7 +148,7 @@ def test_the_map_is_that_of_windows_where_layers_are_not_padded(image):
     places = found.positions(np.stack([rows + 1, cols + 1], axis=1))
     there = found.probabilities[rows + 1, cols + 1]
     np.testing.assert_allclose(look(network, image, places), there, atol=1e-3)
-    one_by_one = slide_one_by_one(network, image, step=3 * STEP)
+    one_by_one = slide_one_by_one(network, image, 2, step=3 * STEP)
     np.testing.assert_allclose(
         one_by_one.logits[:2, :3], found.logits[1:5:3, 1:8:3], atol=1e-2, equal_nan=True
     )
@@ -152,9 +156,6 @@ def test_the_map_is_that_of_windows_where_layers_are_not_padded(image):
 
 
 def test_tiles_and_runtimes_give_one_map(image, tmp_path):
-    from apbc.models.inference import OnnxNetwork
-    from apbc.models.onnx_graph import onnx_graph
-
     network = build(3, fc_units=8)
     save_network(network, tmp_path / "model.keras")
     whole = slide(sliding_network(network), image)
@@ -176,6 +177,7 @@ def test_flat_windows_are_not_looked_at():
     assert len(propose(found, [0], 200, 0.5)[0]) == 0
     blank = WindowImage(np.full((100, 100), 0.5, np.float32), DetectionScale(40), 4.5, 1.0)
     assert flat_windows(blank, [113.0], [113.0]).all()
+    assert np.isnan(slide_one_by_one(run_network, blank, 2, step=100).logits).all()
 
 
 def test_windows_end_at_the_border():
@@ -309,6 +311,27 @@ def test_resumed_picks_keep_their_shape_and_workers_find_the_same(
     with (out / "failed.csv").open() as handle:
         (failed,) = csv.DictReader(handle)
     assert failed["micrograph"] == "tiny" and "smaller than the box" in failed["reason"]
+
+
+def test_every_window_by_itself_finds_the_same_particle(model_folder, image):
+    model = load_for_inference(model_folder, select_for_inference(""))
+    each = slide_one_by_one(model.network, image, 2, step=2 * STEP)
+    found = shape_candidates(model, image, each, 0.01, look_again=False)
+    again = shape_candidates(model, image, slide(model.sliding, image), 0.01)
+    assert found.shapes == again.shapes == ["top"]
+    np.testing.assert_allclose(found.xy, [[37, 34]], atol=5)
+    np.testing.assert_allclose(again.xy, [[37, 34]], atol=5)
+
+
+@pytest.mark.parametrize("way", [[], ["--every-window"]])
+def test_a_micrograph_without_contrast_gives_no_pick(way, model_folder, tmp_path):
+    path = tmp_path / "blank.mrc"
+    with mrcfile.new(path) as mrc:
+        mrc.set_data(np.pad(np.ones((1, 1), np.float32), ((0, 69), (0, 75))))
+        mrc.voxel_size = PIXEL_SIZE
+    run_apbc(["pick", model_folder, "--micrographs", path, "--out", tmp_path, "--gpu", "", *way])
+    assert (tmp_path / "candidates" / "blank.csv").read_text() == "x,y,score,shape\n"
+    assert read_score_picture(tmp_path / "maps" / "blank.png")[0].max() == 0
 
 
 def test_what_a_classifier_cannot_do_is_told(model_folder, micrographs, demo_particles, capsys):
