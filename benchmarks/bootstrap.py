@@ -134,6 +134,15 @@ MARKED = {
 DOUBTFUL = [(160, 677), (229, 850), (95, 600), (170, 552)]
 
 
+# What counts as found: good and bad examples, since most bad ones are particles (but not those that
+# are said to be none); without those whose evidence is thin; and what is taught.
+KINDS: dict[str, Callable[[Examples], Any]] = {
+    "all": lambda rows: rows.is_particle,
+    "all but faint": lambda rows: rows.is_particle & (np.array(rows.reason, object) != "faint"),
+    "good alone": lambda rows: rows.good,
+}
+
+
 @dataclass(frozen=True)
 class Effort:
     """How much is trained.
@@ -180,8 +189,9 @@ def detection(seeds: Sequence[int], effort: Effort, gaps: Gaps) -> dict[str, Any
             "low": record["diameter_low"],
             "high": record["diameter_high"],
             "command": costs["commands"][0],
-            "all": _scored_examples(known, out, known.micrographs(), good_alone=False),
-            "good": _scored_examples(known, out, known.micrographs(), good_alone=True),
+            "found": {
+                which: _scored_examples(known, out, known.micrographs(), which) for which in KINDS
+            },
         }
     return {
         "rule": _rule(known),
@@ -198,22 +208,19 @@ def _rule(known: RealSet) -> str:
     )
 
 
-def found_by(out: Path, good_alone: bool = False) -> dict[str, Examples]:
-    """Examples of a bootstrap: those that may be particles, or the good ones alone."""
+def found_by(out: Path, which: str) -> dict[str, Examples]:
+    """Examples of a bootstrap that count as found; `which` is a key of `KINDS`."""
     found = {path.stem: read_examples(path) for path in sorted((out / "examples").glob("*.csv"))}
-    return {
-        name: rows.select(rows.good if good_alone else rows.is_particle)
-        for name, rows in found.items()
-    }
+    return {name: rows.select(KINDS[which](rows)) for name, rows in found.items()}
 
 
 def _scored_examples(
-    known: RealSet, out: Path, paths: Sequence[Path], good_alone: bool
+    known: RealSet, out: Path, paths: Sequence[Path], which: str
 ) -> dict[str, Any]:
     """Score examples as picks, by our rule and by the authors'."""
-    folder = out / ("found-good" if good_alone else "found")
+    folder = out / f"found-{which.replace(' ', '-')}"
     folder.mkdir(exist_ok=True)
-    for name, rows in found_by(out, good_alone).items():
+    for name, rows in found_by(out, which).items():
         write_coordinates(folder / f"{name}.csv", rows.positions, rows.metric)
     return known.score(folder, paths)
 
@@ -277,7 +284,7 @@ def _taught(
         "shapes": record["shapes"],
         "warnings": record["warnings"],
         "good_examples": {
-            key: _scored_examples(known, out, training, good_alone=True)[key]
+            key: _scored_examples(known, out, training, "good alone")[key]
             for key in ("picks", "precision")
         },
         "dense": {
@@ -306,9 +313,9 @@ def klh(seeds: Sequence[int], effort: Effort, gaps: Gaps) -> dict[str, Any]:
     name = KLH.micrographs()[0].stem
     picture = draw_marked(out / "stages" / f"{name}.npz", KEPT / "klh.png")
     counts = {}
-    for label, good_alone in (("all that may be particles", False), ("good examples", True)):
-        counts[label] = against_marks(found_by(out, good_alone)[name])
-        logger.info("KLH, %s: %s", label, counts[label])
+    for which in KINDS:
+        counts[which] = against_marks(found_by(out, which)[name])
+        logger.info("KLH, %s: %s", which, counts[which])
     return {
         "micrograph": name,
         "command": made["commands"][0],

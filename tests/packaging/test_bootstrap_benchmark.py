@@ -60,7 +60,7 @@ def test_patches_of_several_sets_are_split_by_micrograph(tmp_path):
 def test_a_target_that_is_missed_is_told():
     report = importlib.import_module("bootstrap_report")
     parts = [{"name": f"m{i}", "f1": f1} for i, f1 in enumerate((0.98, 0.96))]
-    detection = {"runs": {"diameter given": {"all": {"per_micrograph": parts}}}}
+    detection = {"runs": {"diameter given": {"found": {"all": {"per_micrograph": parts}}}}}
     rows = {"picking, `dense`": {"seconds": 0.942}, "picking, `alexnet`": {"seconds": 94.2}}
     time = {"rows": rows, "paper_minutes_on_a_cpu": 15.7}
     lines = "\n".join(report._targets({"detection": detection, "time": time}))
