@@ -14,11 +14,15 @@ FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 _STEP = 0.5  # pixels between the radii that are tried
-_CHUNK = 2_000_000  # votes that are held at a time
+_CHUNK = 2_000_000  # votes that are held at a time, or as many as pixels
 
 
 def find_circles(
-    mask: BoolArray, r_min: float, r_max: float, sensitivity: float = 0.85
+    mask: BoolArray,
+    r_min: float,
+    r_max: float,
+    sensitivity: float = 0.85,
+    r_turn: float | None = None,
 ) -> FloatArray:
     """Discs of a mask, merged and broken ones too.
 
@@ -36,6 +40,9 @@ def find_circles(
         Radii looked for, in pixels.
     sensitivity : float, optional
         Between 0 and 1; a peak must rise 1 - `sensitivity` above its surroundings.
+    r_turn : float, optional
+        Radius at which the phase has turned round once, `r_max` or more (the default is
+        `r_max`). The larger, the better a worn outline still adds up.
 
     Returns
     -------
@@ -46,11 +53,12 @@ def find_circles(
     Raises
     ------
     ValueError
-        If not ``0 < r_min < r_max``.
+        If not ``0 < r_min < r_max <= r_turn``.
     """
-    if not 0 < r_min < r_max:
+    once = r_max if r_turn is None else r_turn
+    if not 0 < r_min < r_max <= once:
         raise ValueError(f"radii must satisfy 0 < r_min < r_max, not {r_min} and {r_max}")
-    votes = _votes(mask, r_min, r_max)
+    votes = _votes(mask, np.arange(r_min, r_max + 1e-9, _STEP), once)
     height = np.abs(votes)
     least = 1 - sensitivity
     flat = _suppressed(ndimage.median_filter(height, 5, mode="constant"), least)
@@ -60,43 +68,38 @@ def find_circles(
     centres = np.array(ndimage.center_of_mass(height, peaks, np.arange(1, count + 1)))
     rows, cols = np.rint(centres).astype(int).T
     turn = (np.angle(votes[rows, cols]) + np.pi) / (2 * np.pi)
-    radius = r_min * (r_max / r_min) ** turn
+    radius = r_min * (once / r_min) ** turn
     circles = np.stack([centres[:, 1], centres[:, 0], radius, flat[rows, cols]], axis=1)
     circles = circles[circles[:, 3] >= least]
     return circles[np.argsort(-circles[:, 3], kind="stable")]
 
 
-def _votes(mask: BoolArray, r_min: float, r_max: float) -> npt.NDArray[np.complex128]:
+def _votes(mask: BoolArray, radii: FloatArray, once: float) -> npt.NDArray[np.complex128]:
     """Complex sum of the votes of all edge pixels, shape of the mask."""
     smooth = ndimage.gaussian_filter(mask.astype(float), 1.5, radius=2, mode="nearest")
     down = ndimage.sobel(smooth, axis=0, mode="nearest")
     right = ndimage.sobel(smooth, axis=1, mode="nearest")
     slope = np.hypot(down, right)
-    total = np.zeros(mask.size, complex)
     if not slope.max() > 0:
-        return total.reshape(mask.shape)
+        return np.zeros(mask.shape, complex)
     at = np.nonzero(slope > slope.max() * threshold_otsu(slope / slope.max(), nbins=256))
     unit_y, unit_x = down[at] / slope[at], right[at] / slope[at]
 
-    radii = np.arange(r_min, r_max + 1e-9, _STEP)
-    phase = 2 * np.pi * np.log(radii / r_min) / np.log(radii[-1] / r_min) - np.pi
+    phase = 2 * np.pi * np.log(radii / radii[0]) / np.log(once / radii[0]) - np.pi
     weights = np.exp(1j * phase) / (2 * np.pi * radii)
-    many = max(1, _CHUNK // max(1, len(unit_x)))
+    # With a margin no vote falls outside; 0.5 rounds when the fraction is cut off.
+    margin = int(np.ceil(radii[-1])) + 1
+    rows, cols = (n + 2 * margin for n in mask.shape)
+    y, x = at[0] + margin + 0.5, at[1] + margin + 0.5
+    total = np.zeros(rows * cols, complex)
+    many = max(1, max(_CHUNK, mask.size) // len(x))
     for first in range(0, len(radii), many):
         r = radii[first : first + many, None]
-        rows = _rounded(at[0] + r * unit_y)
-        cols = _rounded(at[1] + r * unit_x)
-        inside = (rows >= 0) & (rows < mask.shape[0]) & (cols >= 0) & (cols < mask.shape[1])
-        place = (rows * mask.shape[1] + cols)[inside]
-        weight = np.broadcast_to(weights[first : first + many, None], inside.shape)[inside]
-        total += np.bincount(place, weight.real, mask.size)
-        total += 1j * np.bincount(place, weight.imag, mask.size)
-    return total.reshape(mask.shape)
-
-
-def _rounded(values: FloatArray) -> npt.NDArray[np.int64]:
-    """Nearest whole numbers, halves upward."""
-    return np.floor(values + 0.5).astype(np.int64)
+        place = ((y + r * unit_y).astype(np.intp) * cols + (x + r * unit_x).astype(np.intp)).ravel()
+        weight = np.repeat(weights[first : first + many], len(x))
+        total.real += np.bincount(place, weight.real, len(total))
+        total.imag += np.bincount(place, weight.imag, len(total))
+    return total.reshape(rows, cols)[margin:-margin, margin:-margin]
 
 
 def _suppressed(height: FloatArray, least: float) -> FloatArray:

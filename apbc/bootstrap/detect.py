@@ -44,9 +44,9 @@ class DetectOptions:
         Smallest component of the mask, in areas of a disc of the diameter.
     irregular_area : float
         The same for irregular particles.
-    radii : (float, float)
-        Radii of circles looked for, in diameters. The transform tells radii apart by their
-        phase over this range, and finds worn outlines better with a wide one.
+    radii : (float, float, float)
+        Least and greatest radius of circles looked for, and the one at which the phase of the
+        transform has turned once, in diameters.
     sensitivity : float
         Of the circle transform.
     apart : float
@@ -57,7 +57,7 @@ class DetectOptions:
     superpixels: str = "sp-kmeans"
     area: float = 0.2
     irregular_area: float = 0.1
-    radii: tuple[float, float] = (0.4, 2.0)
+    radii: tuple[float, float, float] = (0.4, 0.9, 1.5)
     sensitivity: float = 0.86
     apart: float = 0.7
 
@@ -147,8 +147,8 @@ def _search(
         mask = masks["cleaned"]
         if "side" in shapes:
             mask = mask & ~_widened(np.isin(outlines.labels, np.array(square, int) + 1))
-        least, most = (share * diameter for share in options.radii)
-        circles = find_circles(mask, least, most, options.sensitivity)
+        least, most, once = (share * diameter for share in options.radii)
+        circles = find_circles(mask, least, most, options.sensitivity, once)
         circles = circles[apart(circles[:, :2], circles[:, 3], options.apart * diameter)]
         parts.append(judge_tops(circles, mask, stages.restored, diameter))
     if "irregular" in shapes:
