@@ -25,9 +25,6 @@ from apbc.picking.export import Found, candidate_file, export
 from apbc.picking.options import MAPS, PickOptions
 from apbc.picking.peaks import find_peaks
 from apbc.picking.score_map import SMALLEST_TILE, TILE, ScoreMap, score_map
-from apbc.picking.shapes import particle_probability, shape_candidates
-from apbc.picking.windows import SMALLEST_TILE as SMALLEST_WINDOW_TILE
-from apbc.picking.windows import slide, slide_one_by_one, window_image
 from apbc.preprocess.working import WorkingImage
 
 logger = logging.getLogger(__name__)
@@ -215,6 +212,10 @@ def _of_places(model: Model, share: Share, tile: int, info: MicrographInfo) -> S
 
 def _of_shapes(model: Model, share: Share, tile: int, info: MicrographInfo) -> Score:
     """Read a micrograph and prepare it for a classifier of shapes, as its training was."""
+    # Here, as the stages and areas take half a second to import
+    from apbc.picking.shapes import particle_probability, shape_candidates
+    from apbc.picking.windows import SMALLEST_TILE, slide, slide_one_by_one, window_image
+
     pixels, card, options = read_micrograph(info.path), model.card, share.options
     image = window_image(pixels, share.pixel_size, card["box"], card["detection"])
 
@@ -226,7 +227,7 @@ def _of_shapes(model: Model, share: Share, tile: int, info: MicrographInfo) -> S
                 lambda side: slide(model.sliding, image, side),
                 image.shape,
                 tile,
-                SMALLEST_WINDOW_TILE,
+                SMALLEST_TILE,
             )
         found = shape_candidates(model, image, seen, options.floor, not options.every_window)
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from apbc.models.architecture import CLASSIFIERS
 from apbc.models.folder import Model
 from apbc.models.inference import load_for_inference
-from apbc.picking import windows
 from apbc.picking.pipeline import Done, Share, pick_share
 from apbc.picking.score_map import TILE, fitting_tile
 from apbc.system.devices import Device, parse_gpu_list, select_for_inference
@@ -62,6 +61,8 @@ def tile_for(model: Model, device: Device, wanted: int | None, on_device: int = 
         return wanted
     free, members = memory_of(device) // on_device, int(model.card["members"])
     if model.architecture.name in CLASSIFIERS:
+        from apbc.picking import windows
+
         largest = windows.TILE if device.kind == "cpu" else windows.GPU_TILE
         smallest, taken = windows.SMALLEST_TILE, windows.BYTES_PER_PIXEL
         return fitting_tile(free, members, largest, smallest, taken)

@@ -581,6 +581,7 @@ def test_a_precision_sets_the_threshold_over_all_candidates(
         (["--threshold", 0.5, "--precision", 0.9], "exclude each other"),
         (["--precision", 1.5], "from 0 to 1"),
         (["--workers", 0], "at least 1"),
+        (["--every-window"], "is for alexnet models"),
     ],
 )
 def test_options_that_cannot_be(options, told, demo_model, demo_data, tmp_path, capsys):
