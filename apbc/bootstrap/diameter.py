@@ -9,7 +9,7 @@ Two measurements, neither of which needs to know the diameter beforehand:
   knowledge of the scale.
 - *Extents.* Out of focus a particle of any shape is a patch where the image varies more, light or
   dark. At each of many candidate diameters the patches of that size are found, centred, and the
-  mean variation round them is followed outwards to where it ends. A candidate that leads back to
+  median variation round them is followed outwards to where it ends. A candidate that leads back to
   itself is the diameter. Patches count only where they stand above every patch of an
   image of the same power spectrum with random phases.
 
@@ -65,7 +65,7 @@ NEAR = 0.6
 LEAST_AGREEING = 3
 LEAST_PATCHES = 12
 MOST_PATCHES = 300
-EDGE, INNER = 0.04, 0.25
+EDGE, INNER = 0.03, 0.25
 """Part of the excess variation that is left at a particle's edge, and surely inside it."""
 
 
@@ -86,7 +86,7 @@ class DiameterEstimate:
         Candidate diameters and the extents of their patches, both in Å; NaN where too few
         patches stood out. The line where both are equal is the answer of the extents.
     profile : ndarray, shape (m, 2)
-        Distance from the centre in Å and mean variation there, at the answer of the extents.
+        Distance from the centre in Å and median variation there, at the answer of the extents.
     """
 
     diameter: float
@@ -246,31 +246,29 @@ def _extent(
     pixel = max(FINE, pixel_size)
     pairs = [_variation(image, pixel_size, pixel) for image in micrographs]
     steps = ladder(smallest, largest, EXTENT_STEP)
-    profiles = [_patches(pairs, step, pixel) for step in steps]
-    edges = [
-        None if p is None else _edges(p, step) for p, step in zip(profiles, steps, strict=True)
-    ]
-    measured = np.array([np.nan if e is None else e.edge for e in edges])
-    curve = np.stack([steps, measured], axis=1)
-    crossings = [
-        k
-        for k in range(len(steps) - 1)
-        if measured[k] >= steps[k] and measured[k + 1] < steps[k + 1]
-    ]
-    if not crossings:
+    curve = np.stack([steps, np.full(len(steps), np.nan)], axis=1)
+    known: list[tuple[FloatArray, _Edges]] = []
+    for row in curve:
+        profile = _patches(pairs, row[0], pixel)
+        if profile is not None:
+            known.append((profile, _edges(profile, row[0])))
+            row[1] = known[-1][1].edge
+    tried, measured = curve[np.isfinite(curve[:, 1])].T
+    crossings = np.flatnonzero((measured[:-1] >= tried[:-1]) & (measured[1:] < tried[1:]))
+    if not len(crossings):
         return _Extent(np.nan, np.nan, np.nan, curve, np.empty((0, 2)))
-    diameters = [_where_equal(steps[k : k + 2], measured[k : k + 2]) for k in crossings]
+    diameters = [_where_equal(tried[k : k + 2], measured[k : k + 2]) for k in crossings]
     # What is a particle has one extent, whichever size of patch finds it.
     agreeing = [_agreeing(curve, diameter) for diameter in diameters]
     best = int(np.argmax(agreeing))
     diameter, k = diameters[best], crossings[best]
-    at, profile = edges[k], profiles[k]
-    assert at is not None and profile is not None
-    low, high = min(at.inner, 0.8 * diameter), max(at.end, 1.25 * diameter)
+    profile, at = known[k]
+    low = float(np.clip(at.inner, 0.5 * diameter, 0.8 * diameter))
+    high = max(at.end, 1.25 * diameter)
     if agreeing[best] < LEAST_AGREEING:
-        low, high = min(low, diameter / 2), max(high, 2 * diameter)
+        low, high = diameter / 2, max(high, 2 * diameter)
     others = [d for d, n in zip(diameters, agreeing, strict=True) if 2 * n > agreeing[best]]
-    distance = np.arange(len(profile)) * steps[k] / EXTENT_PX
+    distance = np.arange(len(profile)) * tried[k] / EXTENT_PX
     return _Extent(
         diameter,
         min(low, *others, diameter),
@@ -315,7 +313,7 @@ def _squared(image: FloatArray) -> FloatArray:
 def _patches(
     pairs: list[tuple[FloatArray, FloatArray]], diameter: float, pixel: float
 ) -> FloatArray | None:
-    """Mean variation by distance (pixels of which `EXTENT_PX` are a diameter) round patches."""
+    """Median variation by distance (pixels of which `EXTENT_PX` are a diameter) round patches."""
     factor = min(1.0, EXTENT_PX * pixel / diameter)
     size = diameter * factor / pixel
     reach = int(np.ceil(1.6 * size))
@@ -335,7 +333,7 @@ def _patches(
     if len(kept) < LEAST_PATCHES:
         return None
     used = int(1.5 * EXTENT_PX) + 1
-    return np.mean(kept, axis=0)[:used]
+    return np.median(kept, axis=0)[:used]
 
 
 def _blobs(image: FloatArray, size: float) -> tuple[npt.NDArray[np.intp], FloatArray]:

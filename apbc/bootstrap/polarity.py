@@ -82,7 +82,7 @@ def _skewness(image: FloatArray, diameter_px: float) -> FloatArray:
         if inner.size < 2 or not inner.std() > 0:
             out.append(0.0)
             continue
-        spread = np.sqrt(ndimage.gaussian_filter(np.square(inner), 12 * sigma)) + 1e-12
+        spread = np.sqrt(ndimage.uniform_filter(np.square(inner), int(30 * sigma))) + 1e-12
         ranked = np.clip(inner / spread, -CLIP, CLIP)
         ranked -= ranked.mean()
         # Values closer than about two sigma are one measurement.
