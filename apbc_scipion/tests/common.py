@@ -9,6 +9,7 @@ import numpy as np
 from pwem.objects import Coordinate, Particle, SetOfParticles
 from pwem.protocols import ProtImportCoordinates, ProtImportMicrographs, ProtImportParticles
 from pyworkflow.object import Pointer
+from pyworkflow.protocol import isProtocolUpToDate
 from scipy import ndimage
 
 from apbc_scipion import workflow
@@ -109,6 +110,9 @@ def wait_for(test, protocol, condition, seconds=120):
     end = time.time() + seconds
     while time.time() < end:
         test.proj._updateProtocol(protocol)
+        # The project takes a run that ends while it looks for one that has died.
+        if protocol.isFailed() and not isProtocolUpToDate(protocol):
+            test.proj._updateProtocol(protocol)
         if condition(protocol):
             return protocol
         test.assertFalse(protocol.isFailed(), protocol.getErrorMessage())
@@ -116,7 +120,7 @@ def wait_for(test, protocol, condition, seconds=120):
     raise AssertionError("%s took longer than %d s" % (protocol, seconds))
 
 
-def launch_on_stream(test, mics, folder, make, first=2, timeout=25):
+def launch_on_stream(test, mics, folder, make, first=2):
     """Launch a protocol on micrographs that arrive while it runs, and check its coordinates.
 
     Parameters
@@ -130,8 +134,6 @@ def launch_on_stream(test, mics, folder, make, first=2, timeout=25):
         Given the import, makes the protocol.
     first : int
         Micrographs that are there at the beginning.
-    timeout : float
-        Seconds without a new micrograph after which the stream ends.
 
     Returns
     -------
@@ -149,7 +151,7 @@ def launch_on_stream(test, mics, folder, make, first=2, timeout=25):
         sphericalAberration=2.7,
         amplitudeContrast=0.1,
         dataStreaming=True,
-        timeout=timeout,
+        timeout=600,
         fileTimeout=2,
     )
     for name in names[:first]:
@@ -163,6 +165,8 @@ def launch_on_stream(test, mics, folder, make, first=2, timeout=25):
     test.assertTrue(protocol.outputCoordinates.isStreamOpen())
     for name in names[first:]:
         shutil.copyfile(os.path.join(mics, name), os.path.join(folder, name))
+    source = wait_for(test, source, lambda prot: prot.outputMicrographs.getSize() == len(names))
+    source.stopImport(None)
     protocol = wait_for(test, protocol, lambda prot: not prot.isActive())
     test.assertTrue(protocol.isFinished(), protocol.getErrorMessage())
     test.assertTrue(protocol.outputCoordinates.isStreamClosed())
