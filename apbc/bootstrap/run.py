@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -52,6 +53,8 @@ FEW = 2  # of them whose word is enough
 FEWEST_GOOD = 50
 MOST_NAMED = 3
 SAME_PIXEL_SIZE = 0.01
+IRREGULAR_SIZES = (0.42, 0.98)  # usual widths of good irregular particles, in diameters
+MOST_MERGED = 1 / 3  # of good and merged irregular particles
 KILLED = "run again with fewer --workers; what is done stays"
 
 
@@ -484,6 +487,8 @@ def _record(
             "bad": int((~found.good).sum()),
             "seconds": seconds.get(name),
             "shapes": _counts(found),
+            "reasons": dict(Counter(why for why in found.reason if why).most_common()),
+            "size": _size(found, settled.pixel_size),
         }
     failures = {} if alone else {k: v for k, v in known.get("failed", {}).items()}
     failures = {k: v for k, v in {**failures, **failed}.items() if k not in micrographs}
@@ -527,6 +532,12 @@ def _counts(found: Examples) -> dict[str, dict[str, int]]:
     }
 
 
+def _size(found: Examples, pixel_size: float) -> float | None:
+    """Median width in Å of the good examples, by their area; None without."""
+    area = found.size[found.good].prod(axis=1)
+    return float(np.median(np.sqrt(area))) * pixel_size if len(area) else None
+
+
 def _warnings(micrographs: Mapping[str, Any], settled: Settled) -> list[str]:
     """Sentences about what the user should look after."""
     warnings = []
@@ -543,6 +554,8 @@ def _warnings(micrographs: Mapping[str, Any], settled: Settled) -> list[str]:
             f"round particles are about {settled.other:.0f} Å wide, not {settled.diameter:g} Å: "
             "the diameter seems wrong; look at the stages, and run again in another folder"
         )
+    elif settled.shapes == ("irregular",):
+        warnings += _irregular_sizes(micrographs, settled.diameter)
     if settled.guessed:
         warnings.append(
             f"nothing tells the diameter, so that {settled.diameter:.0f} Å is a guess; measure a "
@@ -554,3 +567,24 @@ def _warnings(micrographs: Mapping[str, Any], settled: Settled) -> list[str]:
             f"is an estimate; look at {records.DIAMETER_PICTURE}"
         )
     return warnings
+
+
+def _irregular_sizes(micrographs: Mapping[str, Any], diameter: float) -> list[str]:
+    """Sentences about a diameter that irregular particles contradict."""
+    sizes = [told["size"] for told in micrographs.values() if told["size"] is not None]
+    typical = float(np.median(sizes)) if sizes else diameter
+    smallest, largest = (limit * diameter for limit in IRREGULAR_SIZES)
+    if not smallest <= typical <= largest:
+        return [
+            f"irregular particles are about {typical:.0f} Å wide, where {smallest:.0f} to "
+            f"{largest:.0f} are usual of a diameter of {diameter:g} Å: the diameter seems wrong; "
+            "look at the stages, and run again in another folder"
+        ]
+    merged = sum(told["reasons"].get("merged", 0) for told in micrographs.values())
+    good = sum(told["good"] for told in micrographs.values())
+    if merged > MOST_MERGED * (merged + good):
+        return [
+            f"{merged} irregular particles are merged and {good} are good: the micrographs are "
+            f"crowded, or the diameter of {diameter:g} Å is too small; look at the stages"
+        ]
+    return []

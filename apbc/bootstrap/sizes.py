@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from apbc.bootstrap.diameter import (
-    DISC_STEP,
     LEAST_DISCS,
     SAME,
     SURE_HEIGHT,
@@ -22,6 +21,8 @@ FloatArray = npt.NDArray[np.float64]
 
 FAR = 1.5
 """A diameter is wrong where the particles are this many times wider or narrower."""
+STEP = 1.3
+"""Ratio of the scales that are tried; discs of one size show on more than one of them."""
 FARTHEST = 2.5
 """Ratio up to which other diameters are looked for."""
 
@@ -51,7 +52,7 @@ def other_diameter(images: Sequence[FloatArray], diameter_px: float) -> float | 
     sure = here[:, 1] >= SURE_HEIGHT
     if (right & sure).sum() >= LEAST_DISCS and _share_of_one_size(here[right & sure, 0]) >= 0.6:
         return None
-    steps = ladder(diameter_px / FARTHEST, diameter_px * FARTHEST, DISC_STEP)
+    steps = ladder(diameter_px / FARTHEST, diameter_px * FARTHEST, STEP)
     found = [
         np.insert(find_discs(image, step), 2, step, axis=1)
         for image in micrographs

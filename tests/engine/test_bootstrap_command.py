@@ -147,7 +147,7 @@ def test_another_request_is_refused(field, made, capsys):
 
 
 def test_bright_particles_are_told_before_anything_is_written(field, tmp_path, capsys):
-    for i in range(2):
+    for i in range(3):
         simulate(tmp_path / "in" / f"m{i}.mrc", i, bright=True)
     out = tmp_path / "out"
     run_apbc(call(tmp_path / "in", out, "--shape", "top"), expect=1)
@@ -162,13 +162,35 @@ def test_bright_particles_are_told_before_anything_is_written(field, tmp_path, c
     assert "leave --invert out" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("factor", "told"), [(1.0, False), (2.0, True), (0.5, True)])
+@pytest.mark.parametrize(("factor", "told"), [(1.0, None), (2.0, "not 216"), (0.5, "not 54")])
 def test_a_wrong_diameter_is_told(field, tmp_path, factor, told):
-    run_apbc(
-        call(field[0], tmp_path, "--shape", "top", "--examples-only", diameter=factor * DIAMETER)
-    )
+    file, diameter = field[0] / "m0.mrc", factor * DIAMETER
+    run_apbc(call(file, tmp_path, "--shape", "top", "--examples-only", diameter=diameter))
     sentences = [s for s in record_of(tmp_path)["warnings"] if "diameter" in s]
-    assert bool(sentences) == told, sentences
+    assert [told in s for s in sentences] == [True] * (told is not None)
+
+
+def test_irregular_particles_that_contradict_the_diameter_are_told(tmp_path):
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    image = np.zeros(SHAPE)
+    for at in np.stack(np.meshgrid([50, 125, 200, 275, 350, 425], [50, 130, 210, 290, 370]), -1):
+        for place in at:
+            turn = rng.uniform(0, np.pi)
+            along = (x - place[0]) * np.cos(turn) + (y - place[1]) * np.sin(turn)
+            across = (y - place[1]) * np.cos(turn) - (x - place[0]) * np.sin(turn)
+            depth = 1 - (2 * along / ACROSS) ** 2 - (4 * across / ACROSS) ** 2
+            image -= np.sqrt(np.clip(depth, 0, None))
+    file, out = tmp_path / "m.mrc", tmp_path / "out"
+    image = 1.5 * image + rng.normal(0, 0.8, SHAPE)
+    write_micrograph(file, image.astype(np.float32), PIXEL_SIZE)
+    more = ("--shape", "irregular", "--examples-only")
+    run_apbc(call(file, out, *more))
+    record = record_of(out)
+    assert record["shapes"]["irregular"]["good"] > 15 and record["warnings"] == []
+    run_apbc(call(file, tmp_path / "double", *more, diameter=2.4 * DIAMETER))
+    sentences = record_of(tmp_path / "double")["warnings"]
+    assert len(sentences) == 1 and "irregular particles are about" in sentences[0]
 
 
 def test_an_empty_micrograph_and_a_damaged_one_stop_nobody(field, tmp_path, caplog):
