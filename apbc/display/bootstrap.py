@@ -491,6 +491,8 @@ def _plain_ticks(axes: Axes, values: FloatArray) -> None:
 
 
 def _say(axes: Axes, what: str) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
     axes.text(0.5, 0.5, what, ha="center", va="center", color=PALE, transform=axes.transAxes)
 
 
