@@ -18,7 +18,7 @@ from .circles import find_circles
 from .clusters import dark_mask
 from .examples import SHAPES, Examples
 from .masks import Mask, clean
-from .quality import apart, judge_blobs, judge_sides, judge_tops
+from .quality import apart, contaminated, judge_blobs, judge_sides, judge_tops
 from .rectangles import Rectangle, find_sides
 from .stages import Stages, prepare
 
@@ -72,7 +72,8 @@ class Detection:
     stages : Stages
     masks : dict of str to ndarray of bool
         "cluster" and "cleaned"; those of irregular particles, where others were looked for
-        too, "superpixels" and "superpixels cleaned"; "outlines" of side views.
+        too, "superpixels" and "superpixels cleaned"; "outlines" of side views;
+        "contamination" where there is any.
     circles : ndarray, shape (n, 4)
         Circles that were drawn: ``x, y, radius`` and the height of the peak.
     rectangles : list of Rectangle
@@ -157,7 +158,14 @@ def _search(
         cleaned = clean(cluster, options.irregular_area * disc)
         masks |= dict(zip(names, (cluster, cleaned), strict=True))
         parts.append(judge_blobs(find_blobs(cleaned, diameter), stages.normalised, diameter))
-    return Detection(Examples.join(parts), stages, masks, circles, rectangles)
+    examples = Examples.join(parts)
+    dirty = contaminated(stages.normalised, diameter)
+    if dirty.any():
+        masks["contamination"] = dirty
+        last = np.array(dirty.shape[::-1]) - 1
+        x, y = np.clip(np.rint(examples.positions), 0, last).astype(int).T
+        examples = examples.rejected(dirty[y, x], "contamination")
+    return Detection(examples, stages, masks, circles, rectangles)
 
 
 def present_shapes(found: Sequence[Examples]) -> tuple[str, ...]:

@@ -91,7 +91,7 @@ class Examples:
 
         Returns
         -------
-        chosen : Examples
+        found : Examples
         """
         count = len(positions)
         return cls(
@@ -133,7 +133,7 @@ class Examples:
 
         Returns
         -------
-        chosen : Examples
+        found : Examples
         """
         index = np.arange(len(self))[which]
         return Examples(
@@ -147,7 +147,7 @@ class Examples:
         )
 
     def rejected(self, which: BoolArray, reason: str) -> Examples:
-        """Make some good examples bad; those that are bad keep their own reason.
+        """Make some examples bad for one reason, which replaces the one they may have.
 
         Parameters
         ----------
@@ -156,11 +156,10 @@ class Examples:
 
         Returns
         -------
-        chosen : Examples
+        found : Examples
         """
-        turned = self.good & which
-        told = [reason if t else why for t, why in zip(turned, self.reason, strict=True)]
-        return replace(self, good=self.good & ~turned, reason=told)
+        told = [reason if w else why for w, why in zip(which, self.reason, strict=True)]
+        return replace(self, good=self.good & ~which, reason=told)
 
     def scaled(self, factor: float) -> Examples:
         """Convert to pixels of another image of the same field.
@@ -173,7 +172,7 @@ class Examples:
 
         Returns
         -------
-        chosen : Examples
+        found : Examples
         """
         positions = (self.positions + 0.5) * factor - 0.5
         return replace(self, positions=positions, size=self.size * factor)

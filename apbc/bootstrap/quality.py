@@ -12,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 from scipy.spatial import cKDTree
+from skimage.filters import threshold_otsu
 from skimage.measure import perimeter
 
+from ..preprocess.normalise import MAD_TO_SIGMA
 from .blobs import Blobs
 from .examples import Examples
 from .masks import EIGHT
@@ -44,6 +46,16 @@ MOST_DECOYS = 0.3
 """Part of irregular particles that noise may make up, by bright blobs of the same height."""
 DECOYS_AT_LEAST = 3
 """Bright blobs that are counted in addition, so that a few dark ones prove nothing."""
+WIDE = 0.8
+"""Radius in diameters of a dark disc that is no particle."""
+SEPARATE = 6.0
+"""Distance of contamination from background in standard deviations of both; noise has 4."""
+FAR_BELOW = 5.0
+"""Standard deviations below the background where contamination is too little to be a part."""
+TOUCH = 0.4
+"""Diameters from the centre of a particle to contamination that touches it."""
+COARSE = 12.0
+"""Pixels of a diameter where contamination is looked for."""
 BOX = 1.25
 """Side of the box of a particle in diameters."""
 BOX_FERET = 1.15
@@ -229,6 +241,46 @@ def stand_out(image: FloatArray, diameter: float) -> tuple[FloatArray, float]:
     return darkness, float(dark[enough[0]]) if len(enough) else np.inf
 
 
+def contaminated(image: FloatArray, diameter: float) -> BoolArray:
+    """Find carbon, ice and the like: darkness that reaches farther than a particle.
+
+    The lightest place within a disc wider than a particle is background wherever the
+    background is clean. Where its histogram falls into two separate parts (Otsu's
+    threshold), the darker one is foil or thick ice; what lies far below the rest is, too.
+
+    Parameters
+    ----------
+    image : ndarray, shape (rows, columns)
+        Micrograph before its histogram was changed, dark particles.
+    diameter : float
+        Particle diameter in pixels.
+
+    Returns
+    -------
+    ndarray of bool, shape (rows, columns)
+        True where the centre of a particle would lie on contamination or touch it.
+    """
+    step = max(1, int(diameter / COARSE))
+    smooth = ndimage.gaussian_filter(image, 0.2 * diameter, mode="nearest")[::step, ::step]
+    reach = WIDE * diameter / step
+    lightest = ndimage.maximum_filter(smooth, footprint=_disc(reach), mode="nearest")
+    if lightest.min() == lightest.max():
+        return np.zeros(image.shape, bool)
+    below = lightest <= threshold_otsu(lightest)
+    low, high = lightest[below], lightest[~below]
+    spread = np.sqrt((low.var() * low.size + high.var() * high.size) / lightest.size)
+    bad = below & (high.mean() - low.mean() > SEPARATE * spread)
+    clean = lightest[~bad]
+    usual = np.median(clean)
+    deviation = MAD_TO_SIGMA * np.median(np.abs(clean - usual))
+    bad |= lightest < usual - FAR_BELOW * deviation
+    if not bad.any():
+        return np.zeros(image.shape, bool)
+    bad = ndimage.distance_transform_edt(~bad) <= reach + TOUCH * diameter / step
+    rows, cols = (np.arange(n) // step for n in image.shape)
+    return np.asarray(bad[np.ix_(rows, cols)], bool)
+
+
 def apart(positions: FloatArray, order: FloatArray, distance: float) -> BoolArray:
     """Choose the best of those that lie nearer than a distance to each other.
 
@@ -261,6 +313,13 @@ def _peak_heights(image: FloatArray, diameter: float) -> FloatArray:
     peaks = (image == ndimage.maximum_filter(image, side)) & (image > 0)
     margin = int(np.ceil(BOX * diameter / 2))
     return image[margin:-margin, margin:-margin][peaks[margin:-margin, margin:-margin]]
+
+
+def _disc(radius: float) -> BoolArray:
+    """Pixels of a disc round its middle."""
+    reach = int(np.ceil(radius))
+    rows, cols = np.ogrid[-reach : reach + 1, -reach : reach + 1]
+    return np.asarray(rows**2 + cols**2 <= radius**2)
 
 
 def _near_border(

@@ -14,7 +14,13 @@ from apbc.bootstrap.clusters import intensity_clusters
 from apbc.bootstrap.detect import detect, present_shapes
 from apbc.bootstrap.examples import SHAPES, Examples
 from apbc.bootstrap.masks import clean
-from apbc.bootstrap.quality import judge_blobs, judge_sides, judge_tops, stand_out
+from apbc.bootstrap.quality import (
+    contaminated,
+    judge_blobs,
+    judge_sides,
+    judge_tops,
+    stand_out,
+)
 from apbc.bootstrap.rectangles import (
     Rectangle,
     feret,
@@ -230,7 +236,7 @@ def test_examples_join_scale_move_and_tell_particles() -> None:
     np.testing.assert_allclose(larger.size[1], [18, 14])
     np.testing.assert_allclose(larger.moved(1, -1).positions[0], [7.5, 7.5])
     turned = joined.rejected(np.array([True, True, False]), "contamination")
-    assert turned.reason == ["contamination", "large", "merged"]
+    assert turned.reason == ["contamination", "contamination", "merged"]
     assert turned.select(turned.good).positions.shape == (0, 2)
     assert len(Examples.join([])) == 0
 
@@ -274,6 +280,27 @@ def test_boxes_of_good_examples_lie_inside() -> None:
     assert "border" in found.reason
     room = np.minimum(found.positions, np.array(part.shape[::-1]) - 1 - found.positions)
     assert (room[found.good] >= 0.625 * diameter).all()
+
+
+def test_what_lies_on_contamination_is_no_particle() -> None:
+    diameter = 36.0
+    image, centres = balls((420, 460), diameter, 40, 1.5, 4)
+    rows, cols = np.mgrid[:420, :460]
+    foil = cols + 12 * np.sin(rows / 25) < 90  # a carbon edge
+    ice = np.hypot(cols - 330, rows - 200) < 1.3 * diameter
+    dirty = image - 12 * image.std() * ndimage.gaussian_filter((foil | ice).astype(float), 1)
+    mask = contaminated(dirty, diameter)
+    assert mask[foil].mean() > 0.95 and mask[ice].all()
+    x, y = np.rint(centres).astype(int).T
+    far = ndimage.distance_transform_edt(~(foil | ice))[y, x] > 1.2 * diameter
+    assert not mask[y, x][far].any()
+    assert not contaminated(image, diameter).any()
+    for shapes in (("top",), ("irregular",)):
+        found = detect(dirty, diameter, shapes).examples
+        good = np.rint(found.positions[found.good]).astype(int).T
+        assert good.shape[1] > 5 and not (foil | ice)[good[1], good[0]].any()
+        assert "contamination" in found.reason
+        assert not found.is_particle[np.array(found.reason) == "contamination"].any()
 
 
 def test_an_unknown_shape_is_refused() -> None:
