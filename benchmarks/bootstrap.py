@@ -38,7 +38,6 @@ from common import (
     SHAPE,
     TRAINING,
     WORK,
-    apbc,
     bench_data,
     digest,
     evaluate,
@@ -118,9 +117,6 @@ APOFERRITIN = RealSet("empiar-10146", 1, 1.5, 110.0, 60.0, (1200, 1240))
 GALACTOSIDASE = RealSet("empiar-10017", 1, PIXEL_SIZE, DIAMETER, EDGE, SHAPE)
 KLH = RealSet("klh", 2, 4.4, 320.0, 0.0, (1024, 1024))
 
-# Simulated side views and rings, for the classifier of four classes.
-SIMULATED, SIMULATED_PIXEL_SIZE, BARREL = 8, 2.5, 171.0
-
 # What is on the KLH micrograph: x, y in its binned pixels. Marked by eye, on the smoothed picture
 # and before any detection was looked at, by the author of this program, who is no expert.
 MARKED = {
@@ -159,6 +155,8 @@ class Effort:
         Options of its training.
     copies : int
         Micrographs in the longer of two runs that are timed.
+    most : int
+        Training micrographs of a set at most.
     """
 
     folds: int = 3
@@ -166,10 +164,11 @@ class Effort:
     samples: int = 400
     classifier: tuple[object, ...] = ("--epochs", 10)
     copies: int = 18
+    most: int = 10
 
 
 FULL = Effort()
-QUICK = Effort(1, ("--epochs", 1), 40, ("--epochs", 1), 8)
+QUICK = Effort(1, ("--epochs", 1), 40, ("--epochs", 1), 8, 3)
 
 
 # --- detection ---------------------------------------------------------------------------------
@@ -233,18 +232,15 @@ def taught(seeds: Sequence[int], effort: Effort, gaps: Gaps) -> dict[str, Any]:
     paths = APOFERRITIN.micrographs()
     folds = [([*paths[:i], *paths[i + 1 :]], paths[i : i + 1]) for i in range(effort.folds)]
     first = GALACTOSIDASE.micrographs()
+    some = first[:TRAINING][: effort.most]
     return {
         "apoferritin": {
             "rule": _rule(APOFERRITIN),
-            "folds": [
-                _taught(APOFERRITIN, some, left, seeds, effort, gaps) for some, left in folds
-            ],
+            "folds": [_taught(APOFERRITIN, two, one, seeds, effort, gaps) for two, one in folds],
         },
         "beta-galactosidase": {
             "rule": _rule(GALACTOSIDASE),
-            "folds": [
-                _taught(GALACTOSIDASE, first[:TRAINING], first[TRAINING:], seeds, effort, gaps)
-            ],
+            "folds": [_taught(GALACTOSIDASE, some, first[TRAINING:], seeds, effort, gaps)],
             "from_labels": _from_labels(),
         },
     }
@@ -383,17 +379,14 @@ def alexnet(seeds: Sequence[int], effort: Effort, gaps: Gaps) -> dict[str, Any]:
 
 def classifier(seed: int, effort: Effort) -> dict[str, Any]:
     """Train a classifier of four classes from three data sets, and score its test part."""
-    simulated = KEPT / "barrel"
-    apbc(
-        *("simulate", "micrographs", "--out", simulated, "--micrographs", SIMULATED),
-        *("--size", 1024, 1024, "--pixel-size", SIMULATED_PIXEL_SIZE, "--builtin", "barrel"),
-        *("--views", "side", "--seed", 11, "--threads", 2, "--no-contamination"),
-    )
-    barrels = sorted((simulated / "micrographs").glob("*.mrc"))
+    barrels = bootstrap_mix.simulate_barrels(KEPT / "barrel", seed=11)
     sources = {
         "apoferritin": (APOFERRITIN.micrographs(), APOFERRITIN.diameter, "top"),
-        "simulated barrel": (barrels, BARREL, "top,side"),
-        "beta-galactosidase": (GALACTOSIDASE.micrographs(), GALACTOSIDASE.diameter, "irregular"),
+        "simulated barrel": (barrels, bootstrap_mix.BARREL, "top,side"),
+        "beta-galactosidase": (
+            *(GALACTOSIDASE.micrographs()[: effort.most], GALACTOSIDASE.diameter),
+            "irregular",
+        ),
     }
     folders = {}
     for name, (paths, diameter, shapes) in sources.items():
@@ -404,7 +397,7 @@ def classifier(seed: int, effort: Effort) -> dict[str, Any]:
     request = {name: read_json(folder / "kept.json") for name, folder in folders.items()}
     kept(
         mixed,
-        {"sources": request, "program": digest([REPOSITORY / "benchmarks" / "bootstrap_mix.py"])},
+        {"sources": request, "program": digest([Path(bootstrap_mix.__file__)])},
         lambda folder: bootstrap_mix.mix(
             {name: place / "data.h5" for name, place in folders.items()},
             folder / "data.h5",
@@ -414,7 +407,7 @@ def classifier(seed: int, effort: Effort) -> dict[str, Any]:
     )
     place = KEPT / "alexnet-mixed"
     model = pickers.apbc_train(mixed / "data.h5", place, "alexnet", seed, effort.classifier)
-    script, out = REPOSITORY / "benchmarks" / "bootstrap_mix.py", place / "sources.json"
+    script, out = bootstrap_mix.__file__, place / "sources.json"
     measured([sys.executable, script, model.path, mixed / "data.h5", "--json", out])
     card = read_json(Path(model.path) / "card.json")
     test = card["classifier"]["test"]

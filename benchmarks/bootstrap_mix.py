@@ -19,16 +19,53 @@ from typing import Any
 import h5py
 import numpy as np
 import numpy.typing as npt
+from common import apbc
 
 from apbc.bootstrap.patches import MOST_SHIFT, draw
 from apbc.bootstrap.scale import shrink
 from apbc.dataset.patch_store import GROUP, Patches, PatchWriter
 from apbc.dataset.split import TEST, split_micrographs
 from apbc.dataset.store import Dataset
-from apbc.io.files import atomic_path, write_json
+from apbc.io.files import atomic_path, write_json, write_text
 from apbc.models.alexnet import PARTICLE_CLASSES
 
+# Of the simulated set: micrographs, their pixels and Å per pixel; pixels between particles.
+MICROGRAPHS, SIDE, PIXEL_SIZE, PITCH, JITTER = 8, 1024, 3.3, 85, 15
+BARREL = 125.0  # Å, of the barrel from above
 SEPARATOR = ": "  # between the name of a set and that of its micrograph
+
+
+def simulate_barrels(out: Path, seed: int) -> list[Path]:
+    """Simulate micrographs of a barrel, every second particle from above and from its side.
+
+    Parameters
+    ----------
+    out : Path
+        Folder; what is there of an earlier call stays.
+    seed : int
+
+    Returns
+    -------
+    list of Path
+        The micrographs.
+    """
+    rng = np.random.default_rng(seed)
+    grid = (np.arange(SIDE // PITCH) + 0.5) * PITCH
+    for number in range(1, MICROGRAPHS + 1):
+        places = np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2)
+        places += rng.uniform(-JITTER, JITTER, places.shape)
+        rows = ["x,y,class,rot,tilt,psi"]
+        for i, (x, y) in enumerate(places):
+            rot, psi = rng.uniform(0, 360, 2)
+            rows.append(f"{x:.2f},{y:.2f},1,{rot:.1f},{90 * (i % 2)},{psi:.1f}")
+        write_text(out / "places" / f"sim{seed}_{number:04d}.csv", "\n".join(rows) + "\n")
+    apbc(
+        *("simulate", "micrographs", "--out", out / "simulated", "--micrographs", MICROGRAPHS),
+        *("--size", SIDE, SIDE, "--pixel-size", PIXEL_SIZE, "--builtin", "barrel"),
+        *("--coordinates", out / "places", "--seed", seed, "--threads", 2),
+        *("--phase-shift", 90, "--defocus", 3000, 5000, "--no-contamination"),
+    )
+    return sorted((out / "simulated" / "micrographs").glob("*.mrc"))
 
 
 def mix(sources: Mapping[str, Path], out: Path, samples: int, seed: int) -> dict[str, Any]:
