@@ -135,6 +135,7 @@ def _search(
     circles = np.empty((0, 4))
     rectangles: list[Rectangle] = []
     disc = np.pi * diameter**2 / 4
+    dirty = contaminated(stages.normalised, diameter)
     if "top" in shapes or "side" in shapes:
         masks["cluster"] = dark_mask(stages, options.clustering, diameter)
         masks["cleaned"] = clean(masks["cluster"], options.area * disc)
@@ -157,9 +158,9 @@ def _search(
         cluster = dark_mask(stages, options.superpixels, diameter)
         cleaned = clean(cluster, options.irregular_area * disc)
         masks |= dict(zip(names, (cluster, cleaned), strict=True))
-        parts.append(judge_blobs(find_blobs(cleaned, diameter), stages.normalised, diameter))
+        blobs = find_blobs(cleaned, diameter)
+        parts.append(judge_blobs(blobs, stages.normalised, diameter, dirty))
     examples = Examples.join(parts)
-    dirty = contaminated(stages.normalised, diameter)
     if dirty.any():
         masks["contamination"] = dirty
         last = np.array(dirty.shape[::-1]) - 1

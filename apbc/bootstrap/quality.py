@@ -50,8 +50,8 @@ WIDE = 0.8
 """Radius in diameters of a dark disc that is no particle."""
 SEPARATE = 6.0
 """Distance of contamination from background in standard deviations of both; noise has 4."""
-FAR_BELOW = 5.0
-"""Standard deviations below the background where contamination is too little to be a part."""
+FAR_BELOW = 9.0
+"""Standard deviations below it where contamination is too little to be a part; crowds reach 8."""
 TOUCH = 0.4
 """Diameters from the centre of a particle to contamination that touches it."""
 COARSE = 12.0
@@ -158,7 +158,9 @@ def judge_sides(outlines: Outlines, kind: list[str], shape: tuple[int, ...]) -> 
     )
 
 
-def judge_blobs(blobs: Blobs, image: FloatArray, diameter: float) -> Examples:
+def judge_blobs(
+    blobs: Blobs, image: FloatArray, diameter: float, dirty: BoolArray | None = None
+) -> Examples:
     """Judge irregular particles.
 
     Good ones have about the average area, stand whole and alone in their box, and are darker
@@ -171,6 +173,8 @@ def judge_blobs(blobs: Blobs, image: FloatArray, diameter: float) -> Examples:
         Micrograph before its histogram was changed, dark particles.
     diameter : float
         Particle diameter in pixels.
+    dirty : ndarray of bool, shape (rows, columns), optional
+        Contamination.
 
     Returns
     -------
@@ -181,7 +185,7 @@ def judge_blobs(blobs: Blobs, image: FloatArray, diameter: float) -> Examples:
     if not count:
         return Examples.empty()
     each = np.arange(1, count + 1)
-    darkness, least = stand_out(image, diameter)
+    darkness, least = stand_out(image, diameter, dirty)
     dark = np.asarray(ndimage.maximum(darkness, outlines.labels, each), float)
     whole = outlines.area[~blobs.merged]
     average = float(np.mean(whole)) if len(whole) >= 20 else float(np.median(outlines.area))
@@ -208,7 +212,9 @@ def judge_blobs(blobs: Blobs, image: FloatArray, diameter: float) -> Examples:
     )
 
 
-def stand_out(image: FloatArray, diameter: float) -> tuple[FloatArray, float]:
+def stand_out(
+    image: FloatArray, diameter: float, dirty: BoolArray | None = None
+) -> tuple[FloatArray, float]:
     """Measure how dark each place is at the size of a particle, and how dark noise gets.
 
     The image is filtered by a difference of Gaussians. Noise gives as many light blobs as
@@ -221,6 +227,8 @@ def stand_out(image: FloatArray, diameter: float) -> tuple[FloatArray, float]:
         Dark particles.
     diameter : float
         Particle diameter in pixels.
+    dirty : ndarray of bool, shape (rows, columns), optional
+        Contamination, whose blobs do not count.
 
     Returns
     -------
@@ -232,9 +240,9 @@ def stand_out(image: FloatArray, diameter: float) -> tuple[FloatArray, float]:
     """
     fine, coarse = (ndimage.gaussian_filter(image, s * diameter) for s in (0.18, 0.5))
     darkness = coarse - fine
-    dark = _peak_heights(darkness, diameter)
-    light = np.sort(_peak_heights(-darkness, diameter))
-    dark = np.sort(dark)
+    counted = np.ones(image.shape, bool) if dirty is None else ~dirty
+    dark = np.sort(_peak_heights(darkness, counted, diameter))
+    light = np.sort(_peak_heights(-darkness, counted, diameter))
     above = len(dark) - np.arange(len(dark))
     decoys = len(light) - np.searchsorted(light, dark, side="left")
     enough = np.flatnonzero(decoys + DECOYS_AT_LEAST <= MOST_DECOYS * above)
@@ -307,12 +315,13 @@ def apart(positions: FloatArray, order: FloatArray, distance: float) -> BoolArra
     return kept
 
 
-def _peak_heights(image: FloatArray, diameter: float) -> FloatArray:
+def _peak_heights(image: FloatArray, counted: BoolArray, diameter: float) -> FloatArray:
     """Heights of the maxima of an image within 0.7 diameters, half a box from its border."""
     side = 2 * round(0.35 * diameter) + 1
-    peaks = (image == ndimage.maximum_filter(image, side)) & (image > 0)
+    peaks = (image == ndimage.maximum_filter(image, side)) & (image > 0) & counted
     margin = int(np.ceil(BOX * diameter / 2))
-    return image[margin:-margin, margin:-margin][peaks[margin:-margin, margin:-margin]]
+    inside = (slice(margin, -margin), slice(margin, -margin))
+    return image[inside][peaks[inside]]
 
 
 def _disc(radius: float) -> BoolArray:
