@@ -334,11 +334,8 @@ def read_disagreement(path):
     list of float or None
         In the order of the picks; None where one network has scored them.
     """
-    with open(path, newline="") as handle:
-        reader = csv.DictReader(handle)
-        if "disagreement" not in (reader.fieldnames or ()):
-            return None
-        return [float(row["disagreement"]) for row in reader]
+    values = _read_column(path, "disagreement")
+    return values and [float(value) for value in values]
 
 
 def read_shapes(path):
@@ -354,11 +351,16 @@ def read_shapes(path):
     list of str or None
         In the order of the picks; None where another network has scored them.
     """
+    return _read_column(path, "shape")
+
+
+def _read_column(path, name):
+    """Return the words of a column of a CSV file, or None where it has no such column."""
     with open(path, newline="") as handle:
         reader = csv.DictReader(handle)
-        if "shape" not in (reader.fieldnames or ()):
+        if name not in (reader.fieldnames or ()):
             return None
-        return [row["shape"] for row in reader]
+        return [row[name] for row in reader]
 
 
 def read_failed(path):
