@@ -56,7 +56,7 @@ def write_micrographs(folder, count=5, seed=7, particles=24, bad=24, shape=SHAPE
 BARE_DIAMETER = 160.0
 
 
-def write_bare_micrographs(folder, count=4, seed=3, particles=30, shape=(512, 448)):
+def write_bare_micrographs(folder, count=4, seed=3, particles=24, shape=(416, 384)):
     """Write noisy micrographs with dark discs alone, on which nothing is labelled.
 
     Returns

@@ -12,13 +12,21 @@ from pyworkflow.viewer import DESKTOP_TKINTER
 from apbc.display import bootstrap as drawing
 from apbc.geometry import box_size_for
 from apbc_scipion import convert, picture
-from apbc_scipion.constants import BAD, GOOD, QUALITY, REASON, SHAPE
-from apbc_scipion.pick_sources import SourceError
+from apbc_scipion.constants import (
+    ARCHITECTURES,
+    BAD,
+    CLASSIFIER,
+    GOOD,
+    QUALITY,
+    REASON,
+    SHAPE,
+)
+from apbc_scipion.pick_sources import SourceError, source_of
 from apbc_scipion.protocols import ApbcProtBootstrap, ApbcProtPick, ApbcProtTrain
 from apbc_scipion.tests import common, screen
 from apbc_scipion.tests.template_project import TemplateTest
 
-COUNT, EACH = 5, 30
+COUNT, EACH = 4, 24
 SAMPLES = 20
 ROUND = 1  # of the form's shapes
 
@@ -72,7 +80,15 @@ class TestWithoutLabels(BareTest):
         super().setUpClass()
         cls.done = cls.run_template(
             "pick_without_labels",
-            dict(folder=cls.path("mics"), pixel=common.PIXEL_SIZE, epochs=2, shape=ROUND),
+            # The other network learns from every training set of the other tests.
+            dict(
+                folder=cls.path("mics"),
+                pixel=common.PIXEL_SIZE,
+                shape=ROUND,
+                samples=SAMPLES,
+                network=ARCHITECTURES.index(CLASSIFIER),
+                epochs=2,
+            ),
         )
         cls.protMics, cls.boot = cls.done["import micrographs"], cls.done["bootstrap"]
 
@@ -125,9 +141,10 @@ class TestWithoutLabels(BareTest):
             protocol = self.newBootstrap(self.protMics, particleDiameter=diameter)
             told = "\n".join(protocol.validate())
             self.assertIn(word, told) if word else self.assertEqual(told, "")
-        self.assertEqual(protocol.warnings(), [])
+        (few,) = protocol.warnings()
+        self.assertIn("%d micrographs" % COUNT, few)
         protocol = self.newBootstrap(self.protMics, particleDiameter=60)
-        self.assertIn("only 15 pixels", protocol.warnings()[0])
+        self.assertIn("only 15 pixels", protocol.warnings()[1])
 
     def test_the_wrong_contrast_is_told_and_nothing_else_is_done(self):
         protocol = self.newBootstrap(
@@ -138,7 +155,35 @@ class TestWithoutLabels(BareTest):
         self.assertIn("darker than the ice", protocol.getErrorMessage())
         self.assertFalse(os.path.exists(protocol._getExtraPath("bootstrap", "data.h5")))
 
-    def test_micrographs_arrive_and_the_classifier_of_shapes_learns(self):
+    def test_the_classifier_of_shapes(self):
+        train, pick = self.done["training"], self.done["picking"]
+        self.assertIn("DeepCryoPicker2020", train._citations())
+        self.assertTrue(train.outputModel.isClassifier())
+        self.assertEqual(train.outputModel.getNamedThreshold(), (0.5, "model's own"))
+        self.assertIn("Classes: top, background", "\n".join(train.summary()))
+        first = pick.outputCoordinates.getFirstItem()
+        self.assertEqual(getattr(first, SHAPE).get(), "top")
+        self.assertFalse(source_of(pick, self.proj).calibrated)
+        again = self.newProtocol(ApbcProtPick, precision=0.9)
+        self.link(again, "inputMicrographs", self.protMics, "outputMicrographs")
+        self.link(again, "inputModel", train, "outputModel")
+        self.assertIn("not calibrated", "\n".join(again.validate()))
+
+    def test_a_classifier_has_no_options_of_labels_and_needs_patches(self):
+        train = self.newProtocol(ApbcProtTrain, ensemble=3, feedback=2, unlabelled=1)
+        self.link(train, "inputDataset", self.boot, "outputDataset")
+        self.assertIn("--feedback", train._getArguments())
+        train.architecture.set(ARCHITECTURES.index(CLASSIFIER))
+        self.assertEqual(train.validate(), [])
+        for option in ("--feedback", "--ensemble", "--unlabelled"):
+            self.assertNotIn(option, train._getArguments())
+        classes = train.inputDataset.get()._classes
+        told = classes.get()
+        classes.set("")
+        self.addCleanup(classes.set, told)
+        self.assertIn("patches of shapes", "\n".join(train.validate()))
+
+    def test_micrographs_arrive(self):
         boot = common.launch_on_stream(
             self,
             self.path("mics"),
@@ -155,27 +200,6 @@ class TestWithoutLabels(BareTest):
             boot.outputCoordinates.getBoxSize(),
             box_size_for(boot.diameter.get(), common.PIXEL_SIZE),
         )
-        train = self.newProtocol(ApbcProtTrain, useGpu=False, architecture=2, epochs=1, ensemble=3)
-        self.link(train, "inputDataset", boot, "outputDataset")
-        self.assertEqual(train.validate(), [])
-        self.assertIn("DeepCryoPicker2020", train._citations())
-        self.launchProtocol(train)
-        model = train.outputModel
-        self.assertTrue(model.isClassifier())
-        self.assertEqual(model.getNamedThreshold(), (0.5, "model's own"))
-        self.assertIn("Classes: top, background", "\n".join(train.summary()))
-        pick = self.newProtocol(ApbcProtPick, useGpu=False, precision=0.9)
-        self.link(pick, "inputMicrographs", self.protMics, "outputMicrographs")
-        self.link(pick, "inputModel", train, "outputModel")
-        self.assertIn("not calibrated", "\n".join(pick.validate()))
-        pick.precision.set(-1)
-        pick.threshold.set(0)
-        self.launchProtocol(pick)
-        first = pick.outputCoordinates.getFirstItem()
-        self.assertEqual(getattr(first, SHAPE).get(), "top")
-        boot.outputDataset._classes.set("")
-        self.link(train, "inputDataset", boot, "outputDataset")
-        self.assertIn("patches of shapes", "\n".join(train.validate()))
 
     # ------------------------------ viewer --------------------------------------------
     def viewer(self, protocol):
