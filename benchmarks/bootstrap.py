@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import logging
 import shutil
+import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -155,6 +156,8 @@ class Effort:
         Options of its training.
     copies : int
         Micrographs in the longer of two runs that are timed.
+    repeats : int
+        Of what is timed.
     most : int
         Training micrographs of a set at most.
     """
@@ -163,12 +166,13 @@ class Effort:
     dense: tuple[object, ...] = ()
     samples: int = 400
     classifier: tuple[object, ...] = ("--epochs", 10)
-    copies: int = 18
+    copies: int = 30
+    repeats: int = 3
     most: int = 10
 
 
 FULL = Effort()
-QUICK = Effort(1, ("--epochs", 1), 40, ("--epochs", 1), 8, 3)
+QUICK = Effort(1, ("--epochs", 1), 40, ("--epochs", 1), 8, 1, 3)
 
 
 # --- detection ---------------------------------------------------------------------------------
@@ -332,8 +336,8 @@ def draw_marked(stages: Path, out: Path) -> Path:
     kinds["marked: neither"] = ("x", DOUBTFUL)
     for label, (marker, places) in kinds.items():
         x, y = ((np.array(places, float) + 0.5) * factor - 0.5).T
-        figure.axes[0].plot(x, y, marker, ms=6, mec="white", mfc="none", mew=1.4, label=label)
-    figure.axes[0].legend(loc="upper left", fontsize=10)
+        figure.axes[0].plot(x, y, marker, ms=6, mec="#ffd84d", mfc="none", mew=1.4, label=label)
+    figure.legend(loc="lower right", fontsize=9, ncol=3, facecolor="#555555", labelcolor="white")
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out)
     return out
@@ -498,13 +502,22 @@ def time_taken(seeds: Sequence[int], effort: Effort, gaps: Gaps) -> dict[str, An
     }
     rows = {}
     for i, (label, (counts, run)) in enumerate(timed.items()):
-        costs = [run(links[:count], folder / f"{i}-{count}") for count in counts]
-        rows[label] = marginal(*costs, counts)
-        logger.info("%s: %s", label, rows[label])
+        runs = []
+        for repeat in range(effort.repeats):
+            costs = [run(links[:n], folder / f"{i}-{n}-{repeat}") for n in counts]
+            whole = {"whole_seconds": costs[1]["seconds"] / counts[1]}
+            runs.append({**marginal(*costs, counts), **whole})
+        rows[label] = {
+            "micrographs": counts,
+            "median": {key: statistics.median(row[key] for row in runs) for key in runs[0]},
+            "runs": runs,
+        }
+        logger.info("%s: %s", label, rows[label]["median"])
     shutil.rmtree(folder)
     return {
         "what": "from the start to written files, the apoferritin micrographs under several names; "
-        "what one micrograph more costs, and the rest as start",
+        "runs of few and of more micrographs tell what one more costs, and the rest is start; "
+        f"median of {effort.repeats}",
         "shape": list(APOFERRITIN.shape),
         "paper_minutes_on_a_cpu": PAPER_CPU_MINUTES,
         "rows": rows,
