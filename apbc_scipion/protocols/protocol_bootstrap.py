@@ -55,12 +55,12 @@ class ApbcProtBootstrap(ApbcProtStreamBase):
 
     *Output.* _outputCoordinates_: all examples, with their shape (column apbcShape) and whether
     they are good or bad (apbcQuality), and why a bad one is bad (apbcReason): at the border,
-    merged with a neighbour, overlapping, out of round, too small, too large, off centre, or
-    contamination. A bad example is mostly a particle all the same: one that is not shown well.
-    _outputDataset_: an _ApbcDataset_ (the file extra/bootstrap/data.h5) of the good examples,
-    with balanced patches of each class of shape and of background, for every network of the
-    training. _diameter_: that of the particle in Å; link it where another form asks for one. The
-    viewer (_Analyze results_) shows how it came to them, stage by stage.
+    merged with a neighbour, overlapping, out of round, unlike the others, faint, too small, too
+    large, off centre, or contamination. A bad example is mostly a particle all the same: one that
+    is not shown well. _outputDataset_: an _ApbcDataset_ (extra/bootstrap/data.h5) of the good
+    examples, with balanced patches of each class of shape and of background, for every network of
+    the training. _diameter_: that of the particle in Å; link it where another form asks for one.
+    The viewer (_Analyze results_) shows how it came to them, stage by stage.
 
     *If the result is poor.* Look at the stages in the viewer: the mask must cover particles and
     little else. If circles are too small or too large, the diameter is wrong; the summary warns
@@ -331,17 +331,14 @@ class ApbcProtBootstrap(ApbcProtStreamBase):
             for shape, count in record["shapes"].items()
         ]
         lines += self._diameterLines(record)
-        lines += ["*WARNING:* %s" % sentence for sentence in record["warnings"]]
+        lines += ["*WARNING:* %s." % sentence for sentence in record["warnings"]]
         return lines + self._failureLines()
 
     def _diameterLines(self, record):
-        """Tell the diameter, and how sure it is."""
+        """Tell the diameter; the warnings tell how sure an estimate is."""
         if not record["diameter_estimated"]:
             return ["Diameter: %g Å, as given" % record["diameter"]]
-        lines = [
-            "Diameter: *%0.0f Å, estimated*; it lies between %0.0f and %0.0f Å. Check it."
-            % (record["diameter"], record["diameter_low"], record["diameter_high"])
-        ]
+        lines = ["Diameter: *%0.0f Å, estimated*" % record["diameter"]]
         picture = self._getFolder("diameter.png")
         if os.path.exists(picture):
             lines.append("What it was read from: %s" % self.getFileTag(picture))

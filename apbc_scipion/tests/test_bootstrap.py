@@ -109,7 +109,8 @@ class TestWithoutLabels(BareTest):
         self.assertLess(abs(diameter - common.BARE_DIAMETER), 0.15 * common.BARE_DIAMETER)
         told = "\n".join(self.boot.summary())
         self.assertIn("%0.0f Å, estimated" % diameter, told)
-        self.assertIn("diameter.png", told)
+        self.assertIn("is an estimate; look at diameter.png", told)
+        self.assertIn("bootstrap/diameter.png", told)
         self.assertEqual(
             self.boot.outputCoordinates.getBoxSize(),
             self.done["picking"].boxSize.get(),
