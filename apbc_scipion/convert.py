@@ -435,24 +435,6 @@ def append_picks(picks, mic, coordinates, threshold, disagreement=None, shapes=N
     return count
 
 
-def count_rows(folder):
-    """Count the coordinates in a folder of CSV files.
-
-    Parameters
-    ----------
-    folder : str
-
-    Returns
-    -------
-    int
-    """
-    count = 0
-    for name in os.listdir(folder):
-        with open(os.path.join(folder, name)) as handle:
-            count += sum(1 for _ in handle) - 1
-    return count
-
-
 def read_examples(path):
     """Read what was found on a micrograph without labels.
 

@@ -363,9 +363,7 @@ class ApbcProtCreateTrainingSet(EMProtocol, ApbcProtBase):
             pixelSize = self._getMicrographs().getSamplingRate()
             with open(self._getInputPath("micrographs.txt")) as handle:
                 micrographs = sum(1 for _ in handle)
-            counts = {
-                kind: convert.count_rows(self._getInputPath(kind)) for kind in self._getKinds()
-            }
+            counts = {kind: _countRows(self._getInputPath(kind)) for kind in self._getKinds()}
             good, bad = (counts.get(kind, 0) for kind in KINDS)
             views = _countViews(self._getInputPath("good"))
         dataset.fill(
@@ -713,6 +711,15 @@ def _micrographsOf(items):
     """Micrographs on which a set of coordinates or particles was picked, or None."""
     coordinates = items.getCoordinates() if hasattr(items, "getCoordinates") else items
     return coordinates.getMicrographs() if coordinates is not None else None
+
+
+def _countRows(folder):
+    """Return the number of coordinates in a folder of CSV files."""
+    count = 0
+    for name in os.listdir(folder):
+        with open(os.path.join(folder, name)) as handle:
+            count += sum(1 for _ in handle) - 1
+    return count
 
 
 def _countViews(folder):

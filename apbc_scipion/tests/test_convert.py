@@ -16,7 +16,8 @@ from pwem.objects import (
 from pyworkflow.object import Float
 
 from apbc_scipion import convert
-from apbc_scipion.constants import DISAGREEMENT, SCORE
+from apbc_scipion.constants import DISAGREEMENT, QUALITY, REASON, SCORE, SHAPE
+from apbc_scipion.convert import read_shapes
 
 
 def micrograph(micId, name, folder="mics", rate=2.0):
@@ -137,6 +138,43 @@ class TestFiles(unittest.TestCase):
         with open(self.path("a.csv"), "w") as handle:
             handle.write("x,y,score\n1,2,0.2\n")
         self.assertIsNone(convert.read_disagreement(self.path("a.csv")))
+
+    def test_shapes_of_a_classifier(self):
+        with open(self.path("a.csv"), "w") as handle:
+            handle.write("x,y,score,shape\n1,2,0.2,top\n3,4,0.9,side\n")
+        result = SetOfCoordinates(filename=self.path("result.sqlite"))
+        picks, shapes = (read(self.path("a.csv")) for read in (convert.read_picks, read_shapes))
+        convert.append_picks(picks, micrograph(1, "a.mrc"), result, 0.5, shapes=shapes)
+        result.write()
+        self.assertEqual([getattr(item, SHAPE).get() for item in result], ["side"])
+        with open(self.path("a.csv"), "w") as handle:
+            handle.write("x,y,score\n1,2,0.2\n")
+        self.assertIsNone(read_shapes(self.path("a.csv")))
+
+    def test_examples_and_those_in_doubt_as_a_reference(self):
+        path = self.path("a.csv")
+        with open(path, "w") as handle:
+            handle.write("x,y,shape,good,reason,length\n1.4,2,top,1,,40\n9,8,side,0,merged,70\n")
+        result = SetOfCoordinates(filename=self.path("result.sqlite"))
+        mic = micrograph(1, "a.mrc")
+        convert.append_examples(convert.read_examples(path), mic, result)
+        result.write()
+        names = (SHAPE, QUALITY, REASON)
+        told = [[getattr(item, name).get() for name in names] for item in result]
+        self.assertEqual(told, [["top", "good", ""], ["side", "bad", "merged"]])
+        reference, _ = convert.collect_reference(result, 2, convert.MicrographIndex([mic]))
+        self.assertEqual(
+            reference["a"],
+            [{"x": 2, "y": 4, "visible": 1}, {"x": 18, "y": 16, "visible": 0}],
+        )
+        for broken, word in (
+            ("x,y,shape\n1,2,top\n", "no column good, reason"),
+            ("x,y,shape,good,reason\n1,2,top,1,\n1,2,top,yes,\n", "line 3"),
+        ):
+            with open(path, "w") as handle:
+                handle.write(broken)
+            with self.assertRaisesRegex(ValueError, word):
+                convert.read_examples(path)
 
     def test_coordinates_without_a_score_among_scored_ones(self):
         mic = micrograph(1, "a.mrc")
