@@ -16,6 +16,9 @@ SHAPES = ("top", "side", "irregular")
 
 #: Reasons that say that there is no particle at all, not merely a bad picture of one.
 NO_PARTICLE = ("large", "contamination", "unlike")
+#: Reasons of particles that touch or cover others: no pictures of their shape, but particles
+#: whose centres are known.
+TOUCHING = ("out of round", "overlaps")
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,14 @@ class Examples:
     def is_particle(self) -> BoolArray:
         """False only where the reason says that there is no particle, shape (n,)."""
         return np.array([why not in NO_PARTICLE for why in self.reason], bool)
+
+    @property
+    def is_label(self) -> BoolArray:
+        """Good ones, and those that merely touch others, shape (n,).
+
+        A picker that learns of no particle in a crowd leaves them out.
+        """
+        return self.good | np.array([why in TOUCHING for why in self.reason], bool)
 
     def select(self, which: npt.NDArray[np.generic]) -> Examples:
         """Choose some of the examples.

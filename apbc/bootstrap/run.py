@@ -403,8 +403,7 @@ def _make_dataset(
     options: BootstrapOptions,
 ) -> dict[str, Any]:
     """Write the data set with its patches; give what `write_patches` tells, and the labels."""
-    labels = _labels(tables, out)
-    good = labels.total(GOOD)
+    good = sum(int(found.good.sum()) for found in tables.values())
     if good < FEWEST_GOOD:
         raise ApbcError(
             f"there are only {good} good examples on {len(infos)} micrographs, and a data set "
@@ -412,6 +411,7 @@ def _make_dataset(
             f"whether --diameter ({settled.diameter:.0f} Å), --shape "
             f"({','.join(settled.shapes)}) and --invert fit; the examples are kept"
         )
+    labels = _labels(tables, out)
     paths = {info.name: info.path for info in infos}
     contrast = "light" if options.invert else "dark"
     dataset = DatasetOptions(
@@ -435,22 +435,23 @@ def _make_dataset(
         from_micrographs(list(paths.values()), labels, dataset, temporary)
         made = write_patches(temporary, tables, stages_of, patches)
     none = 0 if labels.good_alone else labels.total(BAD)
-    return {**made, "labels": {"good": good, "bad": none}}
+    return {**made, "labels": {"good": labels.total(GOOD), "bad": none}}
 
 
 def _labels(tables: _Tables, out: Path) -> Labels:
-    """Good examples, with their shape as the view, and what is no particle as bad ones.
+    """Good examples with their shape as the view, and what is no particle as bad ones.
 
-    Other bad examples mostly are particles, so that they are labelled as nothing. Where
+    Particles that touch others are labels, too: a picker finds those in a crowd only if it
+    has seen some. Other bad examples mostly are particles, so that they are labelled as nothing. Where
     there are too few that are no particles, only good ones are labels.
     """
     labels = Labels()
     for name, found in tables.items():
         view = found.shape.astype(np.int64) + 1
         none = ~found.is_particle
-        labels.add(GOOD, {name: Places.of(found.positions[found.good], view[found.good])})
+        labels.add(GOOD, {name: Places.of(found.positions[found.is_label], view[found.is_label])})
         labels.add(BAD, {name: Places.of(found.positions[none])})
-        labels.doubtful[name] = found.positions[~found.good & ~none]
+        labels.doubtful[name] = found.positions[~found.is_label & ~none]
         file = examples_file(out, name)
         labels.sources[str(file)] = sha256_of(file)
     if labels.total(BAD) < FEWEST_OF_A_CLASS:

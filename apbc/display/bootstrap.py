@@ -6,10 +6,12 @@ Row 0 of the micrograph is at the bottom, as Relion and EMAN show it.
 from __future__ import annotations
 
 import json
+import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Tuple
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -158,7 +160,7 @@ def read_stages(path: str | Path) -> StageRecord:
             )
     except FileNotFoundError as error:
         raise ApbcError(f"there is no file {path}; make it with apbc bootstrap") from error
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
         raise ApbcError(
             f"{path} cannot be read as stages of apbc bootstrap; make it again"
         ) from error
