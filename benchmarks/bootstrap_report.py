@@ -12,6 +12,8 @@ from typing import Any
 import sections
 from sections import number, spread, table_head, table_row, told_gigabytes, told_seconds
 
+from apbc.picking.windows import scale_factor
+
 PROGRAM, TARGET = "bootstrap.py", "bench-bootstrap"
 F1_DETECTION, F1_APOFERRITIN, F1_GALACTOSIDASE, ACCURACY = 0.97, 0.97, 0.80, 0.97
 SECONDS, TIMES_FASTER = 3.0, 100.0
@@ -22,6 +24,7 @@ KINDS = (
 )
 NOT_HERE = "not measured here"
 GALACTOSIDASE = "beta-galactosidase"
+PAPER_BOXES = (94, 221, 320)  # pixels: apoferritin, KLH side, ribosome
 
 
 def tables(record: Mapping[str, Any]) -> list[str]:
@@ -194,7 +197,7 @@ def _targets(figures: Mapping[str, Any]) -> list[str]:
         rows = part["runs"]["diameter given"]["found"]["all"]["per_micrograph"]
         f1 = [row["f1"] for row in rows]
         told = ", ".join(number(value, 4) for value in f1)
-        what = "bootstrap alone, three apoferritin micrographs, F1"
+        what = "bootstrap alone (good and bad examples), three apoferritin micrographs, F1"
         add(what, f"{F1_DETECTION} each", told, min(f1) >= F1_DETECTION)
     if part := figures.get("taught"):
         for name, target in (("apoferritin", F1_APOFERRITIN), (GALACTOSIDASE, F1_GALACTOSIDASE)):
@@ -209,8 +212,12 @@ def _targets(figures: Mapping[str, Any]) -> list[str]:
         told = f"{', '.join(found)}, {row['false']} false ({clear['false']} without faint ones)"
         add("KLH, what a person marks", "every one, no false pick", told, whole)
     if part := figures.get("alexnet"):
-        accuracy = part["classifier"]["test"]["accuracy"]
-        what = "AlexNet classifier, split by micrograph, accuracy"
+        part = part["classifier"]
+        accuracy = part["test"]["accuracy"]
+        what = (
+            f"AlexNet classifier, split by micrograph, {part['samples']} draws a class, side views "
+            "simulated, accuracy"
+        )
         add(what, str(ACCURACY), number(accuracy), accuracy >= ACCURACY)
     if part := figures.get("time"):
         for label, row in part["rows"].items():
@@ -220,7 +227,7 @@ def _targets(figures: Mapping[str, Any]) -> list[str]:
                 add(what, f"{SECONDS:g} s", told_seconds(spent), spent < SECONDS)
             else:
                 faster = _faster(part, row)
-                what = f"{label}, times faster than the paper's CPU"
+                what = f"{label}, times faster than the paper's CPU, start left out"
                 add(what, f"{TIMES_FASTER:.0f}", f"{faster:.0f}", faster >= TIMES_FASTER)
     return lines
 
@@ -293,7 +300,7 @@ def _paper_accuracy(figures: Mapping[str, Any]) -> Sequence[tuple[str, str, str]
 
 
 def _paper_network(figures: Mapping[str, Any]) -> Sequence[tuple[str, str, str]]:
-    accuracy = training = scale = NOT_HERE
+    accuracy = training = NOT_HERE
     if part := figures.get("alexnet"):
         test = part["classifier"]["test"]
         accuracy = f"accuracy {number(test['accuracy'])}, split by micrograph before turning"
@@ -302,7 +309,7 @@ def _paper_network(figures: Mapping[str, Any]) -> Sequence[tuple[str, str, str]]
     if part := figures.get("taught"):
         dense = [f["dense"]["training_seconds"] for row in part.values() for f in row["folds"]]
         told = " and ".join(told_seconds(value) for value in (dense[0], dense[-1]))
-        training = f"`dense` {told} (apoferritin, {GALACTOSIDASE}); {training}; CPU, no GPU at hand"
+        training = f"`dense` {told} (apoferritin, {GALACTOSIDASE}); {training}"
     cpu = NOT_HERE
     if part := figures.get("time"):
         cpu = "; ".join(
@@ -310,7 +317,9 @@ def _paper_network(figures: Mapping[str, Any]) -> Sequence[tuple[str, str, str]]
             for label, row in part["rows"].items()
             if label.startswith("picking")
         )
-    scale = "by the rule told, 94 px: 2946 x 2850, boxes of 223 px; 320 px: 2560 x 2560, 200 px"
+    scale = "by the rule that is told: " + "; ".join(
+        f"{box} px x {scale_factor(box):g} = {box * scale_factor(box):g}" for box in PAPER_BOXES
+    )
     return [
         ("classifier, 3 shapes, background and negative", "average precision 98 %", NOT_HERE),
         ("classifier, 3 shapes and negative", "99 %", NOT_HERE),

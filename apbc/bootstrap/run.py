@@ -442,8 +442,8 @@ def _labels(tables: _Tables, out: Path) -> Labels:
     """Good examples with their shape as the view, and what is no particle as bad ones.
 
     Particles that touch others are labels, too: a picker finds those in a crowd only if it
-    has seen some. Other bad examples mostly are particles, so that they are labelled as nothing. Where
-    there are too few that are no particles, only good ones are labels.
+    has seen some. Other bad examples mostly are particles, so that they are labelled as
+    nothing. Where there are too few that are no particles, only good ones are labels.
     """
     labels = Labels()
     for name, found in tables.items():
