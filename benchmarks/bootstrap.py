@@ -132,12 +132,13 @@ DOUBTFUL = [(160, 677), (229, 850), (95, 600), (170, 552)]
 
 
 # What counts as found: good and bad examples, since most bad ones are particles (but not those that
-# are said to be none); without those whose evidence is thin; and what is taught.
+# are said to be none); without those whose evidence is thin; and the good ones alone.
 KINDS: dict[str, Callable[[Examples], Any]] = {
     "all": lambda rows: rows.is_particle,
     "all but faint": lambda rows: rows.is_particle & (np.array(rows.reason, object) != "faint"),
     "good alone": lambda rows: rows.good,
 }
+CHOICES = {**KINDS, "labels": lambda rows: rows.is_label}  # and what `dense` is taught
 
 
 @dataclass(frozen=True)
@@ -212,9 +213,9 @@ def _rule(known: RealSet) -> str:
 
 
 def found_by(out: Path, which: str) -> dict[str, Examples]:
-    """Examples of a bootstrap that count as found; `which` is a key of `KINDS`."""
+    """Examples of a bootstrap that count as found; `which` is a key of `CHOICES`."""
     found = {path.stem: read_examples(path) for path in sorted((out / "examples").glob("*.csv"))}
-    return {name: rows.select(KINDS[which](rows)) for name, rows in found.items()}
+    return {name: rows.select(CHOICES[which](rows)) for name, rows in found.items()}
 
 
 def _scored_examples(
@@ -283,8 +284,8 @@ def _taught(
         "bootstrap_seconds": made["seconds"],
         "shapes": record["shapes"],
         "warnings": record["warnings"],
-        "good_examples": {
-            key: _scored_examples(known, out, training, "good alone")[key]
+        "labels": {
+            key: _scored_examples(known, out, training, "labels")[key]
             for key in ("picks", "precision")
         },
         "dense": {

@@ -19,8 +19,7 @@ F1_DETECTION, F1_APOFERRITIN, F1_GALACTOSIDASE, ACCURACY = 0.97, 0.97, 0.80, 0.9
 SECONDS, TIMES_FASTER = 3.0, 100.0
 KINDS = (
     "all examples, good and bad, since most bad ones are particles (but for those that are said to "
-    "be none); all but those called faint, whose evidence is thin; the good ones alone, which are "
-    "what is taught"
+    "be none); all but those called faint, whose evidence is thin; the good ones alone"
 )
 NOT_HERE = "not measured here"
 GALACTOSIDASE = "beta-galactosidase"
@@ -70,27 +69,27 @@ def _detection(figures: Mapping[str, Any]) -> list[str]:
 
 
 def _taught(figures: Mapping[str, Any]) -> list[str]:
-    names = ["set", "scored", "good examples (precision)", "precision", "recall", "F1"]
+    names = ["set", "scored", "labels (precision)", "precision", "recall", "F1"]
     names += ["average precision", "training", "F1 of Relion's LoG"]
     lines = table_head(*names)
     for name, part in figures.items():
         for fold in part["folds"]:
-            dense, good, blobs = fold["dense"], fold["good_examples"], fold["log"]
+            dense, labels, blobs = fold["dense"], fold["labels"], fold["log"]
             scored = fold["scored"]
             lines.append(
                 table_row(
                     name,
                     scored[0] if len(scored) == 1 else f"the last {len(scored)}",
-                    f"{good['picks']} ({number(good['precision'])})",
+                    f"{labels['picks']} ({number(labels['precision'])})",
                     *[spread(dense.get(key)) for key in ("precision", "recall", "f1")],
                     spread(dense.get("average_precision")),
                     told_seconds(dense.get("training_seconds")),
                     number(blobs and blobs["f1"]),
                 )
             )
-    lines += ["", "Mean and range of the seeds. Good examples are those of the training"]
-    lines[-1] += " micrographs; their precision is counted against the truth, which nothing learns"
-    lines[-1] += " from."
+    lines += ["", "Mean and range of the seeds. Labels are those that the bootstrap makes of the"]
+    lines[-1] += " training micrographs; their precision is counted against the truth, of which"
+    lines[-1] += " nothing learns."
     known = figures[GALACTOSIDASE]["from_labels"]
     if known:
         lines[-1] += (
