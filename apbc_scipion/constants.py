@@ -25,6 +25,8 @@ MASK = "_apbcMask"
 SHAPE = "_apbcShape"
 QUALITY = "_apbcQuality"
 REASON = "_apbcReason"
+# Reasons of bad examples that are no particles, as the engine names them.
+NO_PARTICLE = ("large", "contamination", "unlike")
 GOOD, BAD = "good", "bad"
 
 BOOTSTRAP_FOLDER = "bootstrap"

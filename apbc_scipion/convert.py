@@ -22,6 +22,7 @@ from apbc_scipion.constants import (
     BAD,
     DISAGREEMENT,
     GOOD,
+    NO_PARTICLE,
     QUALITY,
     REASON,
     SCORE,
@@ -711,7 +712,8 @@ def collect_reference(coordinates, scale, index):
     coordinates : iterable of Coordinate
         Attributes such as ``_gtClass`` are taken along (see `constants.TRUTH`). Bad examples of
         `append_examples` count as not visible: in doubt, so that they need not be found, and
-        picks on them are not false.
+        picks on them are not false. Those that are no particles (`constants.NO_PARTICLE`) are
+        left out, so that picks on them are false.
     scale : float
         Pixels of the micrographs per pixel of the coordinates.
     index : MicrographIndex
@@ -728,6 +730,9 @@ def collect_reference(coordinates, scale, index):
         micId = index.find(coordinate)
         if micId is None:
             lost += 1
+            continue
+        reason = getattr(coordinate, REASON, None)
+        if reason is not None and reason.get() in NO_PARTICLE:
             continue
         row = {"x": coordinate.getX() * scale, "y": coordinate.getY() * scale}
         for name, attribute in TRUTH.items():

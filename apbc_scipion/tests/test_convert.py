@@ -15,8 +15,9 @@ from pwem.objects import (
 )
 from pyworkflow.object import Float
 
+from apbc.bootstrap import examples
 from apbc_scipion import convert
-from apbc_scipion.constants import DISAGREEMENT, QUALITY, REASON, SCORE, SHAPE
+from apbc_scipion.constants import DISAGREEMENT, NO_PARTICLE, QUALITY, REASON, SCORE, SHAPE
 from apbc_scipion.convert import read_shapes
 
 
@@ -155,13 +156,16 @@ class TestFiles(unittest.TestCase):
         path = self.path("a.csv")
         with open(path, "w") as handle:
             handle.write("x,y,shape,good,reason,length\n1.4,2,top,1,,40\n9,8,side,0,merged,70\n")
+            handle.writelines("5,6,top,0,%s,40\n" % reason for reason in NO_PARTICLE)
         result = SetOfCoordinates(filename=self.path("result.sqlite"))
         mic = micrograph(1, "a.mrc")
         convert.append_examples(convert.read_examples(path), mic, result)
         result.write()
         names = (SHAPE, QUALITY, REASON)
         told = [[getattr(item, name).get() for name in names] for item in result]
-        self.assertEqual(told, [["top", "good", ""], ["side", "bad", "merged"]])
+        none = [["top", "bad", reason] for reason in NO_PARTICLE]
+        self.assertEqual(told, [["top", "good", ""], ["side", "bad", "merged"], *none])
+        self.assertEqual(NO_PARTICLE, examples.NO_PARTICLE)
         reference, _ = convert.collect_reference(result, 2, convert.MicrographIndex([mic]))
         self.assertEqual(
             reference["a"],
