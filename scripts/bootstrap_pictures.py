@@ -70,14 +70,21 @@ def simulated(name: str, folder: Path) -> Path:
     return next((folder / "micrographs").glob("*.mrc"))
 
 
-def draw(micrograph: Path, diameter: float | None, name: str, out: Path) -> None:
+def draw(
+    micrograph: Path,
+    diameter: float | None,
+    name: str,
+    out: Path,
+    shape: str = "auto",
+    invert: bool = False,
+) -> None:
     """Run a bootstrap on a micrograph, and draw its stages and examples.
 
     Writes ``bootstrap_NAME.png``, ``bootstrap_NAME_examples.png`` and, where the diameter had to be
     estimated, ``bootstrap_NAME_diameter.png``.
     """
     with tempfile.TemporaryDirectory() as folder:
-        record = found(micrograph, diameter, Path(folder))
+        record = found(micrograph, diameter, Path(folder), shape, invert)
         save(stage_sheet(record), out / f"bootstrap_{name}.png")
         save(stage_figure(record, EXAMPLES), out / f"bootstrap_{name}_examples.png")
         if diameter is None:
@@ -98,10 +105,15 @@ def draw_simulated(out: Path) -> None:
 
 
 def found(
-    micrograph: Path, diameter: float | None, folder: Path, shape: str = "auto"
+    micrograph: Path,
+    diameter: float | None,
+    folder: Path,
+    shape: str = "auto",
+    invert: bool = False,
 ) -> StageRecord:
     """Run a bootstrap on a micrograph; give its stages."""
-    words = ["--shape", shape] + ([] if diameter is None else ["--diameter", diameter])
+    words = ["--shape", shape, *["--invert"] * invert]
+    words += [] if diameter is None else ["--diameter", str(diameter)]
     run("bootstrap", "--micrographs", micrograph, *words, "--examples-only", "--out", folder)
     return read_stages(folder / "stages" / f"{micrograph.stem}.npz")
 
@@ -144,13 +156,17 @@ def main() -> None:
     )
     parser.add_argument("--micrographs", type=Path, nargs="+", metavar="FILE")
     parser.add_argument("--diameter", type=float, metavar="A", help="default: estimated")
+    parser.add_argument(
+        "--shape", default="auto", metavar="LIST", help="as of apbc bootstrap (default: auto)"
+    )
+    parser.add_argument("--invert", action="store_true", help="particles are brighter than the ice")
     parser.add_argument("--name", default="mine", help="in the names of the pictures")
     parser.add_argument("--out", type=Path, help="default: screenshots/bootstrap, or docs/images")
     args = parser.parse_args()
     if args.micrographs:
         for i, path in enumerate(args.micrographs):
             name = args.name if i == 0 else f"{args.name}_{i + 1}"
-            draw(path, args.diameter, name, args.out or WORK)
+            draw(path, args.diameter, name, args.out or WORK, args.shape, args.invert)
         return
     draw_simulated(args.out or IMAGES)
 
