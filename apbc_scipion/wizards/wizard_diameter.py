@@ -91,7 +91,7 @@ class ApbcDiameterWizard(ApbcWizard):
             protocol.particleDiameter.get(),
             diameter,
             "This run estimated a diameter:"
-            if diameter and protocol.particleDiameter.get() is None
+            if diameter and not protocol._isGiven()
             else "Make the circle as large as a particle is long.",
             source,
             "",
