@@ -28,13 +28,14 @@ SHAPES = {
 NEGATIVES = {"background": "background", "background and bad examples": "bad"}
 SMALLEST_ACROSS = 20  # pixels; shapes cannot be told of smaller particles
 FEW_MICROGRAPHS = 5
+ANOTHER_FOLDER = "give another --out"  # words of the engine
 PARALLEL_HELP = {
     "streamingWarning": "The run follows micrographs that are still being made; when their "
     "protocol has ended it makes the training set of what it has found, and ends.",
     "streamingSleepOnWait": "Seconds between looks for new micrographs, 0 to 60 or so; with 0 "
     "Scipion looks every few seconds.",
     "streamingBatchSize": "Micrographs that one process of the engine searches, 1 to some "
-    "hundreds. The first five of the first batch settle what holds for all: the diameter if it is "
+    "hundreds. The first ones of the first batch settle what holds for all: the diameter if it is "
     "not given, the shapes, and whether particles are dark; so take 5 or more. 0: all that are "
     "there.",
 }
@@ -57,10 +58,12 @@ class ApbcProtBootstrap(ApbcProtStreamBase):
     they are good or bad (apbcQuality), and why a bad one is bad (apbcReason): at the border,
     merged with a neighbour, overlapping, out of round, unlike the others, faint, too small, too
     large, off centre, or contamination. A bad example is mostly a particle all the same: one that
-    is not shown well. _outputDataset_: an _ApbcDataset_ (extra/bootstrap/data.h5) of the good
-    examples, with balanced patches of each class of shape and of background, for every network of
-    the training. _diameter_: that of the particle in Å; link it where another form asks for one.
-    The viewer (_Analyze results_) shows how it came to them, stage by stage.
+    is not shown well; so give the set neither whole nor its bad ones as negatives to another
+    protocol, but a subset of the good ones. _outputDataset_: an _ApbcDataset_
+    (extra/bootstrap/data.h5) of the good examples and those that merely touch others, with
+    balanced patches of each class of shape and of background, for every network of the training.
+    _diameter_: that of the particle in Å; link it where another form asks for one. The viewer
+    (_Analyze results_) shows how it came to them, stage by stage.
 
     *If the result is poor.* Look at the stages in the viewer: the mask must cover particles and
     little else. If circles are too small or too large, the diameter is wrong; the summary warns
@@ -92,9 +95,10 @@ class ApbcProtBootstrap(ApbcProtStreamBase):
             allowsNull=True,
             important=True,
             label="Particle diameter (Å; empty: estimated)",
-            help="Longest extent of the particle in Å (the diameter, not the radius, and not the "
-            "box size, which is about 1.5 times as large). Empty: it is estimated on the first "
-            "five micrographs (0 does the same); the summary tells it with its uncertainty, "
+            help="Longest extent of the particle in Å: of a disc its diameter, of oblong side "
+            "views the longer side (not the radius, and not the box size, which is about 1.5 "
+            "times as large). Empty: it is estimated on the first "
+            "micrographs (0 does the same); the summary tells it with its uncertainty, "
             "and extra/bootstrap/diameter.png shows what it was read from. The wizard draws it on "
             "a micrograph.",
         )
@@ -176,10 +180,18 @@ class ApbcProtBootstrap(ApbcProtStreamBase):
 
     # -------------------------- steps -----------------------------------------
     def _insertFinalSteps(self, micSteps):
+        form = self._formValues()
         dataset = self._insertFunctionStep(
-            self.datasetStep, self._attempt.get(), prerequisites=micSteps, wait=True, needsGPU=False
+            self.datasetStep,
+            self._attempt.get(),
+            form,
+            prerequisites=micSteps,
+            wait=True,
+            needsGPU=False,
         )
-        self._insertFunctionStep(self.createOutputStep, prerequisites=[dataset], needsGPU=False)
+        self._insertFunctionStep(
+            self.createOutputStep, form, prerequisites=[dataset], needsGPU=False
+        )
 
     def _getFirstJoinStepName(self):
         return self.datasetStep.__name__
@@ -205,7 +217,7 @@ class ApbcProtBootstrap(ApbcProtStreamBase):
                 failed.setdefault(label, "the engine wrote no examples of it")
         return failed
 
-    def datasetStep(self, attempt):
+    def datasetStep(self, attempt, form):
         """Let the engine make the training set of the examples of all micrographs."""
         labels = self._getLabels()
         done = [mic for mic in self.micDict.values() if self._micIsReady(mic)]
@@ -250,9 +262,17 @@ class ApbcProtBootstrap(ApbcProtStreamBase):
             arguments += ["--diameter", self.particleDiameter.get()]
         if self.brightParticles:
             arguments.append("--invert")
-        self._runEngine("bootstrap", [*arguments, *options])
+        try:
+            self._runEngine("bootstrap", [*arguments, *options])
+        except engine.EngineError as error:
+            if ANOTHER_FOLDER not in str(error):
+                raise
+            raise engine.EngineError(
+                "%s. In Scipion: copy the protocol and run the copy." % str(error).rstrip("."),
+                error.status,
+            ) from error
 
-    def createOutputStep(self):
+    def createOutputStep(self, form):
         """Register the training set; fail if more micrographs failed than the user tolerates."""
         record = self._readRecord()
         dataset = ApbcDataset(path=self._getFolder(DATASET_FILE))
@@ -306,6 +326,12 @@ class ApbcProtBootstrap(ApbcProtStreamBase):
             warnings.append(
                 "There are %d micrographs; with fewer than %d, training and test cannot well be "
                 "told apart by micrograph." % (closed.getSize(), FEW_MICROGRAPHS)
+            )
+        if closed is None and self.streamingBatchSize.get() < FEW_MICROGRAPHS:
+            warnings.append(
+                "Micrographs are still arriving, and the first batch settles diameter and shapes "
+                "for all of them; with a batch size of %d it may be too small for that: take %d "
+                "or more." % (self.streamingBatchSize.get(), FEW_MICROGRAPHS)
             )
         if diameter and diameter < SMALLEST_ACROSS * micrographs.getSamplingRate():
             warnings.append(

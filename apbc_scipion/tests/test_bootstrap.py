@@ -6,6 +6,7 @@ import tempfile
 
 import numpy as np
 from PIL import Image
+from pyworkflow.protocol import MODE_RESUME
 from pyworkflow.tests import setupTestProject
 from pyworkflow.viewer import DESKTOP_TKINTER
 
@@ -146,6 +147,24 @@ class TestWithoutLabels(BareTest):
         self.assertIn("%d micrographs" % COUNT, few)
         protocol = self.newBootstrap(self.protMics, particleDiameter=60)
         self.assertIn("only 15 pixels", protocol.warnings()[1])
+        micrographs = protocol.getInputMicrographs()
+        self.addCleanup(micrographs.setStreamState, micrographs.getStreamState())
+        micrographs.setStreamState(micrographs.STREAM_OPEN)
+        protocol = self.newBootstrap(self.protMics)
+        for size, count in ((0, 1), (4, 1), (5, 0)):
+            protocol.streamingBatchSize.set(size)
+            told = [line for line in protocol.warnings() if "first batch settles" in line]
+            self.assertEqual(len(told), count)
+
+    def test_too_few_good_examples(self):
+        source = common.import_micrographs(self, self.path("mics", "mic_00.mrc"), label="one")
+        protocol = self.newBootstrap(source, particleDiameter=common.BARE_DIAMETER, shapes=ROUND)
+        self.proj.launchProtocol(protocol, wait=True)
+        self.assertTrue(protocol.isFailed())
+        self.assertIn("good examples on 1 micrographs", protocol.getErrorMessage())
+        self.assertTrue(protocol.outputCoordinates.isStreamClosed())
+        self.assertGreater(protocol.outputCoordinates.getSize(), EACH / 2)
+        self.assertFalse(protocol.hasAttribute("outputDataset"))
 
     def test_the_wrong_contrast_is_told_and_nothing_else_is_done(self):
         protocol = self.newBootstrap(
@@ -201,6 +220,21 @@ class TestWithoutLabels(BareTest):
             boot.outputCoordinates.getBoxSize(),
             box_size_for(boot.diameter.get(), common.PIXEL_SIZE),
         )
+        self.continue_with_another_form(boot)
+
+    def continue_with_another_form(self, boot):
+        """Continue a finished run: what is drawn follows the form, what was searched stays."""
+        boot.samples.set(SAMPLES + 4)
+        boot.runMode.set(MODE_RESUME)
+        self.proj.launchProtocol(boot, wait=True)
+        self.assertTrue(boot.isFinished(), boot.getErrorMessage())
+        drawn = boot._readRecord()["classes"].values()
+        self.assertEqual({row["samples"] for row in drawn}, {SAMPLES + 4})
+        boot.particleDiameter.set(2 * common.BARE_DIAMETER)
+        self.proj.launchProtocol(boot, wait=True)
+        self.assertTrue(boot.isFailed())
+        self.assertIn("found with other options (diameter none then", boot.getErrorMessage())
+        self.assertIn("copy the protocol and run the copy", boot.getErrorMessage())
 
     # ------------------------------ viewer --------------------------------------------
     def viewer(self, protocol):
@@ -263,8 +297,10 @@ class TestWithoutLabels(BareTest):
         os.makedirs(folder)
         name = sorted(os.listdir(self.boot.getStagesFolder()))[0]
         shutil.copyfile(os.path.join(self.boot.getStagesFolder(), name), os.path.join(folder, name))
+        with open(os.path.join(folder, name), "rb") as handle:
+            whole = handle.read()
         with open(os.path.join(folder, "torn.npz"), "wb") as handle:
-            handle.write(b"PK torn")
+            handle.write(whole[: len(whole) // 2])
         window.refresh()
         self.assertEqual(window.name, "mic_00")
         window.step(1)
