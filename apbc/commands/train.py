@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Options that one kind of architecture has, and what they are when they are not given.
-OF_LABELS = ("ensemble", "unlabelled", "feedback", "no_balance_views", "precision")
+OF_LABELS = ("ensemble", "unlabelled", "feedback", "no_balance_views", "no_refit", "precision")
 OF_CLASSIFIERS = ("fc_units", "activation", "paper")
 NOT_GIVEN: dict[str, tuple[object, ...]] = {
     "ensemble": (1,),
     "unlabelled": ("weak", None),
     "feedback": (0,),
     "no_balance_views": (False,),
+    "no_refit": (False,),
     "precision": (None,),
     "fc_units": (None,),
     "activation": (None,),

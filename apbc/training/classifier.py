@@ -1,8 +1,10 @@
 """Train the classifier of shapes on the patches of a data set, and write its model folder.
 
 Source: Al-Azzawi et al. 2020, BMC Bioinformatics 21:509, doi:10.1186/s12859-020-03809-7.
-The paper's cross entropy with a penalty on large weights is kept; batch, epochs, schedule,
-dropout and momentum, of which it does not tell, and the steps of the optimiser are ours.
+The paper's cross entropy is kept, and with plain descent its penalty on large weights; AdamW
+instead shrinks weights a little in each step (decoupled decay, Loshchilov and Hutter 2019,
+arXiv:1711.05101). Batch, epochs, schedule, dropout and momentum, of which the paper does not
+tell, and the steps of the optimiser are ours.
 `ClassifierOptions.as_in_the_paper` takes the paper's settings as far as it tells them.
 """
 
@@ -63,7 +65,9 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 BATCH_SIZE = 64
-WEIGHT_DECAY = 5e-4  # twice the factor of the squared weights in the loss
+# Times the learning rate, the part of a weight that each step takes away. In plain descent this is
+# what half of it times the squared weights in the loss would do; in AdamW it is no penalty.
+WEIGHT_DECAY = 5e-4
 SLOWER = 0.1  # of the learning rate, after so many epochs without a better validation loss:
 SLOWER_AFTER = 2
 MOST_SCORED = 1200  # training patches of which figures are taken

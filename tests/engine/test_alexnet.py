@@ -195,6 +195,7 @@ def test_a_data_set_without_patches_is_refused(data, tmp_path, capsys):
     [
         ("train", "alexnet", ["--ensemble", 2]),
         ("train", "alexnet", ["--precision", 0.9]),
+        ("train", "alexnet", ["--no-refit"]),
         ("train", "dense", ["--fc-units", 16]),
         ("train", "autopick-bc", ["--paper"]),
         ("train", "alexnet", ["--fc-units", 0]),
