@@ -95,19 +95,21 @@ def judge_tops(
     parts = [_disc_and_mask(circle, mask, half) for circle in circles]
     roundness = np.array([_roundness(part) for _, part in parts])
     overlap = np.array([(d & part).sum() / max((d | part).sum(), 1) for d, part in parts])
-    average = float(roundness[~small & ~large].mean())
-    clearest = circles[:, 3] >= np.median(circles[~small & ~large, 3])
-    alike = _likeness(image, circles[:, :2], clearest & ~small & ~large, diameter)
+    average, clearest = ROUND, ~small & ~large & np.isfinite(roundness)
+    if clearest.any():
+        average = float(roundness[clearest].mean())
+        clearest &= circles[:, 3] >= np.median(circles[clearest, 3])
+    alike = _likeness(image, circles[:, :2], clearest, diameter)
     reason = np.select(
         [
             large,
             small,
-            alike < ALIKE,
             _near_border(circles[:, :2], mask.shape, BOX * diameter),
+            alike < ALIKE,
             circles[:, 3] < CLEAR_CIRCLE,
             (overlap < LEAST_OVERLAP) | (roundness > max(average, ROUND)),
         ],
-        ["large", "small", "unlike", "border", "faint", "out of round"],
+        ["large", "small", "border", "unlike", "faint", "out of round"],
         "",
     )
     size = np.stack([2 * radius, 2 * radius], axis=1)
@@ -151,7 +153,7 @@ def judge_sides(outlines: Outlines, kind: list[str], shape: tuple[int, ...]) -> 
     return Examples.of_shape(
         "side",
         positions,
-        np.array([[r.length, r.width] for r in rectangles]),
+        np.array([[r.length + 1, r.width + 1] for r in rectangles]),
         outlines.extent[chosen],
         reason.tolist(),
         np.array([r.angle for r in rectangles]),
@@ -356,7 +358,12 @@ def _disc_and_mask(circle: FloatArray, mask: BoolArray, half: float) -> tuple[Bo
 def _likeness(
     image: FloatArray, positions: FloatArray, typical: BoolArray, diameter: float
 ) -> FloatArray:
-    """Correlate radial profiles with the average of the typical ones, areas for weights."""
+    """Correlate radial profiles with the average of the typical ones, areas for weights.
+
+    Where none is typical, all are alike.
+    """
+    if not typical.any():
+        return np.ones(len(positions))
     radius = np.arange(0.5, PROFILE * diameter)
     turn = np.arange(0, 2 * np.pi, np.pi / 18)[:, None]
     across = positions[:, 0, None, None] + radius * np.cos(turn)
