@@ -233,6 +233,12 @@ def write_patches(
             for i, name in enumerate(classes)
         }
         warnings += _complaints(classes, patches, told, overlapping)
+        if not whole:
+            warnings.append(
+                f"{len(found)} micrographs are too few to be split into training, validation and "
+                "test part, so that single patches are: the accuracy of the classifier is "
+                "flattering"
+            )
         writer.finish(
             patches,
             draws,
@@ -313,8 +319,17 @@ def choose_classes(
 def window_side(examples: Mapping[str, Examples], classes: list[str], options: PatchOptions) -> int:
     """Side of the window in pixels at the detection scale, odd; the largest class decides.
 
-    1.25 diameters for round and irregular particles, 1.15 longest Feret diameters for side
-    views: the ratios of the paper's boxes to its particles.
+    1.25 diameters for round and irregular particles, 1.15 diagonals of the median side view's
+    rectangle, which stand for its longest Feret diameter: the ratios of the paper's boxes to
+    its particles.
+
+    Parameters
+    ----------
+    examples : mapping of str to Examples
+        By name of the micrograph, in pixels of the micrograph.
+    classes : list of str
+        Of which at least one is a shape; each of these has good examples.
+    options : PatchOptions
     """
     diameter, factor = options.scale.diameter, options.scale.factor
     boxes = [BOX_DIAMETERS * diameter for name in classes if name in ("top", "irregular")]
