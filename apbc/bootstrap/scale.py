@@ -23,6 +23,8 @@ LARGEST = 60.0
 The noise decides: of the three apoferritin micrographs of EMPIAR-10146 (particles of 73 px)
 the Hough transform finds nearly all at 29 and at 36 px, half at 55 px and hardly any at 73 px.
 """
+MOST_ENLARGED = 4.0
+"""What a micrograph is enlarged at most, however small its particles are."""
 KERNEL = 2
 """Reach of the bicubic kernel in pixels of the smaller image."""
 
@@ -51,8 +53,8 @@ class DetectionScale:
 
     @property
     def factor(self) -> float:
-        """Pixels of the working image per pixel of the micrograph: a power of two."""
-        return float(2.0 ** -math.ceil(math.log2(self.diameter_px / LARGEST)))
+        """Pixels of the working image per pixel of the micrograph: a power of two, at most 4."""
+        return min(MOST_ENLARGED, 2.0 ** -math.ceil(math.log2(self.diameter_px / LARGEST)))
 
     @property
     def diameter(self) -> float:

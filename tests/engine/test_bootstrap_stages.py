@@ -90,7 +90,8 @@ def test_resizing_keeps_places_and_leaves_no_part_pixel():
 
 
 @pytest.mark.parametrize(
-    ("diameter", "factor"), [(73, 0.5), (108, 0.5), (54, 1), (36.5, 1), (320, 0.125), (20, 2)]
+    ("diameter", "factor"),
+    [(73, 0.5), (108, 0.5), (54, 1), (36.5, 1), (320, 0.125), (20, 2), (8, 4)],
 )
 def test_scale_rule(diameter, factor):
     scale = DetectionScale(diameter)
@@ -105,6 +106,7 @@ def test_scale_rule(diameter, factor):
 def test_scale_needs_a_diameter():
     with pytest.raises(ValueError, match="above 0"):
         DetectionScale(0)
+    assert DetectionScale(2).factor == 4  # never enlarged more
 
 
 @pytest.mark.parametrize("shape", [(72, 80), (64, 97)])
