@@ -103,7 +103,7 @@ def detect(
         Particle diameter in its pixels.
     shapes : sequence of str, or "auto", optional
         Shapes of `SHAPES` to look for; "auto" looks for all and keeps those that
-        `present_shapes` finds.
+        `present_shapes` finds; irregular ones where it finds none.
     options : DetectOptions, optional
 
     Returns
@@ -122,7 +122,7 @@ def detect(
     stages = prepare(working)
     found = _search(stages, diameter, wanted, settings)
     if shapes == "auto":
-        return _search(stages, diameter, present_shapes([found.examples]), settings)
+        return _search(stages, diameter, present_shapes([found.examples]) or SHAPES[-1:], settings)
     return found
 
 
@@ -183,33 +183,17 @@ def present_shapes(found: Sequence[Examples]) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        Of `SHAPES`, at least one.
+        Of `SHAPES`; none where no example is good.
     """
     good = np.concatenate([examples.shape[examples.good] for examples in found])
+    if not len(good):
+        return ()
     top, side, irregular = np.bincount(good, minlength=len(SHAPES))
     regular = top + side
     if irregular > IRREGULAR_SHARE * regular:
         return ("irregular",)
     kept = [s for s, n in (("top", top), ("side", side)) if n > LEAST_SHARE * regular]
     return tuple(kept) or ("irregular",)
-
-
-def choose_shapes(images: Sequence[npt.ArrayLike], diameter: float) -> tuple[str, ...]:
-    """Look for all shapes on some micrographs and tell which there are.
-
-    Parameters
-    ----------
-    images : sequence of array_like, shape (rows, columns)
-        Micrographs at the detection scale, dark particles.
-    diameter : float
-        Particle diameter in their pixels.
-
-    Returns
-    -------
-    tuple of str
-        Of `SHAPES`, at least one.
-    """
-    return present_shapes([detect(image, diameter, SHAPES).examples for image in images])
 
 
 def _widened(mask: Mask) -> Mask:

@@ -52,6 +52,10 @@ class Settled:
         Whether the diameter was estimated and nothing stood out.
     other : float or None
         Diameter in Å that round particles have, where that is far from `diameter`.
+    unsure : bool
+        Whether no micrograph had enough good examples to tell the shapes.
+    version : str
+        Of this software, by which the first examples were found.
     """
 
     diameter: float
@@ -62,6 +66,13 @@ class Settled:
     dark: bool = False
     guessed: bool = False
     other: float | None = None
+    unsure: bool = False
+    version: str = __version__
+
+    @property
+    def final(self) -> bool:
+        """Whether the micrographs told everything; else the next ones are asked, too."""
+        return self.dark and not self.guessed and not self.unsure
 
 
 def examples_file(out: Path, name: str) -> Path:
@@ -104,7 +115,8 @@ def recall(out: Path, request: Mapping[str, Any]) -> Settled | None:
             f"another --out, or remove {out / EXAMPLES}"
         )
     settled = dict(known["settled"])
-    return Settled(**{**settled, "shapes": tuple(settled["shapes"])})
+    version = known.get("apbc_version", "unknown")
+    return Settled(**{**settled, "shapes": tuple(settled["shapes"]), "version": version})
 
 
 def keep(out: Path, request: Mapping[str, Any], settled: Settled) -> None:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ import numpy.typing as npt
 
 from apbc import __version__
 from apbc.bootstrap import record as records
-from apbc.bootstrap.detect import choose_shapes, detect
-from apbc.bootstrap.diameter import estimate_diameter
+from apbc.bootstrap.detect import detect, present_shapes
+from apbc.bootstrap.diameter import DiameterEstimate, estimate_diameter
 from apbc.bootstrap.examples import SHAPES, Examples
 from apbc.bootstrap.patches import PatchOptions, write_patches
 from apbc.bootstrap.polarity import bright_particles
@@ -50,6 +51,9 @@ FloatArray = npt.NDArray[np.float64]
 AUTO = "auto"
 FIRST = 5  # micrographs that are asked what holds for all
 FEW = 2  # of them whose word is enough
+MOST_ASKED = 20  # micrographs that are asked where the first ones tell nothing
+TELLING = 5  # good examples on a micrograph that tells the shapes; noise has fewer
+SMALLEST_PX = 8.0  # pixels of a diameter; smaller particles show too little
 FEWEST_GOOD = 50
 MOST_NAMED = 3
 SAME_PIXEL_SIZE = 0.01
@@ -193,15 +197,15 @@ def bootstrap(
         known = _record(out, options, settled, tables, seconds, failed, not examples_only)
         for sentence in known["warnings"]:
             logger.warning(sentence)
+        # Whatever happens from here on, a data set that lies there is of these examples.
+        write_json(out / records.RECORD, known)
+        (out / records.DATA).unlink(missing_ok=True)
         if examples_only:
-            write_json(out / records.RECORD, known)
             return known
-        try:
-            made = _make_dataset([infos[name] for name in names], tables, out, settled, options)
-        except ApbcError:
-            (out / records.DATA).unlink(missing_ok=True)
-            write_json(out / records.RECORD, known)
-            raise
+        if not names:
+            name, reason = next(iter(failed.items()))
+            raise ApbcError(f"all {len(paths)} micrographs failed, such as {name}: {reason}")
+        made = _make_dataset([infos[name] for name in names], tables, out, settled, options)
         known["classes"], known["labels"] = made["classes"], made["labels"]
         known["warnings"] += made["warnings"]
         known["data"] = records.DATA
@@ -213,7 +217,10 @@ def bootstrap(
 
 
 def _settle(infos: Sequence[MicrographInfo], out: Path, options: BootstrapOptions) -> Settled:
-    """Settle diameter, polarity and shapes with the first micrographs, or recall them."""
+    """Settle diameter, polarity and shapes with the first micrographs, or recall them.
+
+    What these do not tell, the next ones that are not done yet are asked in the next run.
+    """
     pixel_size = pixel_size_of(infos, options.pixel_size)
     settled = records.recall(out, options.request)
     if settled is not None and abs(pixel_size / settled.pixel_size - 1) > SAME_PIXEL_SIZE:
@@ -221,40 +228,62 @@ def _settle(infos: Sequence[MicrographInfo], out: Path, options: BootstrapOption
             f"the micrographs have {pixel_size:g} Å per pixel, and those whose examples are in "
             f"{out} have {settled.pixel_size:g}; give another --out"
         )
-    if settled is not None and settled.dark:
+    todo = [info for info in infos if not examples_file(out, info.name).is_file()]
+    if settled is not None and (settled.final or not todo):
         return settled
-    images = []
-    for info in infos[:FIRST]:
-        try:
-            images.append(_read(info.path, options.invert))
-        except (ApbcError, OSError) as error:
-            logger.warning("%s tells nothing of diameter and contrast: %s", info.name, error)
-    if not images:
-        raise ApbcError(f"none of {', '.join(info.name for info in infos[:FIRST])} can be read")
-    if settled is None:
-        settled = _settled_diameter(images, pixel_size, out, options)
+    first = _First(todo or infos, options.invert)
+    if settled is None or settled.guessed:
+        settled = _settled_diameter(first, pixel_size, out, options)
     diameter_px = settled.diameter / settled.pixel_size
-    dark = _check_polarity(images, diameter_px, options.invert)
-    other = None if options.diameter is None else other_diameter(images[:FEW], diameter_px)
-    settled = replace(
-        settled,
-        dark=dark,
-        other=other and other * settled.pixel_size,
-        shapes=settled.shapes or _shapes_of(images[:FEW], diameter_px),
-    )
+    _check_size(settled, infos)
+    if not settled.dark:
+        dark, telling = _check_polarity(first, diameter_px, options.invert)
+        other = None if options.diameter is None else other_diameter(telling, diameter_px)
+        settled = replace(settled, dark=dark, other=other and other * settled.pixel_size)
+    if settled.unsure or not settled.shapes:
+        shapes, told = _shapes_of(first, diameter_px)
+        settled = replace(settled, shapes=shapes, unsure=not told)
     records.keep(out, options.request, settled)
     return settled
 
 
+class _First:
+    """The first micrographs, read one at a time whenever they are gone through."""
+
+    def __init__(self, infos: Sequence[MicrographInfo], invert: bool) -> None:
+        self._infos, self._invert = list(infos[:MOST_ASKED]), invert
+
+    def __iter__(self) -> Iterator[FloatArray]:
+        reason = ""
+        for info in list(self._infos):
+            try:
+                image = _read(info.path, self._invert)
+            except (ApbcError, OSError) as error:
+                reason = f"{info.name}: {error}"
+                logger.warning("%s tells nothing of diameter and contrast: %s", info.name, error)
+                self._infos.remove(info)
+            else:
+                yield image
+        if not self._infos:
+            raise ApbcError(f"none of the first micrographs can be read, such as {reason}")
+
+    def until(self, told: Sequence[object]) -> Iterator[FloatArray]:
+        """Go through the first few, and through more for as long as nothing was told."""
+        for number, image in enumerate(self):
+            if number >= FIRST and told:
+                return
+            yield image
+
+
 def _settled_diameter(
-    images: Sequence[FloatArray], pixel_size: float, out: Path, options: BootstrapOptions
+    first: _First, pixel_size: float, out: Path, options: BootstrapOptions
 ) -> Settled:
     """Take the diameter that was given, or estimate it and draw that."""
     if options.diameter is not None:
         return Settled(options.diameter, None, None, pixel_size, options.shapes)
-    estimate = estimate_diameter(images[:FEW], pixel_size)
+    estimate, image = _estimated(first, pixel_size)
     with atomic_path(out / records.DIAMETER_PICTURE) as temporary:
-        diameter_figure(estimate, images[0], pixel_size).savefig(temporary, format="png")
+        diameter_figure(estimate, image, pixel_size).savefig(temporary, format="png")
     logger.info(
         "the diameter is about %.0f Å (%.0f to %.0f)",
         estimate.diameter,
@@ -271,32 +300,76 @@ def _settled_diameter(
     )
 
 
-def _check_polarity(images: Sequence[FloatArray], diameter: float, invert: bool) -> bool:
-    """Raise if particles are bright in most images that tell; give whether any tells."""
+def _estimated(first: _First, pixel_size: float) -> tuple[DiameterEstimate, FloatArray]:
+    """Estimate the diameter from the first few micrographs that tell it; also one of these."""
+    images = iter(first)
+    some = list(islice(images, FEW))
+    estimate, image = estimate_diameter(some, pixel_size), some[0]
+    while estimate.method == "guess" and (some := list(islice(images, FEW))):
+        estimate, image = estimate_diameter(some, pixel_size), some[0]
+    return estimate, image
+
+
+def _check_size(settled: Settled, infos: Sequence[MicrographInfo]) -> None:
+    """Refuse a diameter of too few pixels, or more than half of every micrograph."""
+    diameter = settled.diameter / settled.pixel_size
+    shortest = max(min(info.shape) for info in infos)
+    if SMALLEST_PX <= diameter <= shortest / 2:
+        return
+    wrong = (
+        f"of which at least {SMALLEST_PX:g} are needed"
+        if diameter < SMALLEST_PX
+        else f"more than half of the shortest side of the micrographs ({shortest})"
+    )
+    raise ApbcError(
+        f"a diameter of {settled.diameter:g} Å is {diameter:.3g} pixels of "
+        f"{settled.pixel_size:.3g} Å, {wrong}; check --diameter, which is in Å, and --pixel-size"
+    )
+
+
+def _check_polarity(first: _First, diameter: float, invert: bool) -> tuple[bool, list[FloatArray]]:
+    """Raise if particles are bright in most images that tell; else give whether any tells.
+
+    Also gives a few images that told, or the first ones.
+    """
     told: list[bool] = []
-    for image in images:
+    telling: list[FloatArray] = []
+    silent: list[FloatArray] = []
+    for image in first.until(told):
         bright = bright_particles(image, diameter)
+        kept = silent if bright is None else telling
+        if len(kept) < FEW:
+            kept.append(image)
         if bright is not None:
             told.append(bright)
         if len(told) == FEW and len(set(told)) == 1:
             break
     if sum(told) > len(told) / 2:
-        where = f"on {sum(told)} of the first {len(told)} micrographs"
+        where = f"on {sum(told)} of the first {len(told)} micrographs that tell"
         if invert:
             raise ApbcError(
                 f"particles are darker than the ice {where}, but --invert takes them for bright; "
                 "leave --invert out"
             )
         raise ApbcError(f"particles are brighter than the ice {where}; run again with --invert")
-    return bool(told)
+    return bool(told), telling or silent
 
 
-def _shapes_of(images: Sequence[FloatArray], diameter_px: float) -> tuple[str, ...]:
-    """Shapes that the first micrographs show."""
+def _shapes_of(first: _First, diameter_px: float) -> tuple[tuple[str, ...], bool]:
+    """Shapes that the first micrographs show, and whether that is sure."""
     scale = DetectionScale(diameter_px)
-    shapes = choose_shapes([shrink(image, scale.factor) for image in images], scale.diameter)
+    seen: list[Examples] = []
+    telling: list[Examples] = []
+    for image in first.until(telling):
+        found = detect(shrink(image, scale.factor), scale.diameter, SHAPES).examples
+        seen.append(found)
+        if found.good.sum() >= TELLING:
+            telling.append(found)
+        if len(telling) == FEW:
+            break
+    shapes = present_shapes(telling or seen) or ("irregular",)
     logger.info("shapes looked for: %s", ", ".join(shapes))
-    return shapes
+    return shapes, bool(telling)
 
 
 def _read(path: Path, invert: bool) -> FloatArray:
@@ -510,7 +583,9 @@ def _record(
                 )
                 for kind in ("good", "bad")
             }
-            for shape in settled.shapes
+            for shape in SHAPES
+            if shape in settled.shapes
+            or any(shape in told["shapes"] for told in micrographs.values())
         },
         "micrographs": dict(sorted(micrographs.items())),
         "warnings": _warnings(micrographs, settled),
@@ -549,6 +624,17 @@ def _warnings(micrographs: Mapping[str, Any], settled: Settled) -> list[str]:
     if not settled.dark:
         warnings.append(
             "the micrographs do not tell whether particles are dark or bright; look at the stages"
+        )
+    if settled.unsure:
+        warnings.append(
+            "the first micrographs have too few good examples to tell the shapes of the particles, "
+            f"so that {' and '.join(settled.shapes)} ones were looked for; give --shape if there "
+            "are others, in another folder"
+        )
+    if settled.version != __version__:
+        warnings.append(
+            f"the first examples were found by version {settled.version}, and this is "
+            f"{__version__}: they may differ; to have all of one version use another folder"
         )
     if settled.other is not None:
         warnings.append(

@@ -34,7 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--diameter",
         type=float,
         metavar="Å",
-        help="of a particle (default: estimated from the first micrographs; look at diameter.png)",
+        help="diameter of the particle (default: estimated from the first micrographs; look at "
+        "diameter.png)",
     )
     parser.add_argument(
         "--shape",
@@ -70,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="patches of each class (default: 1500)",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="of the split and the draws (default: 0)"
+        "--seed", type=int, default=0, help="seed of the split and of the draws (default: 0)"
     )
     parser.add_argument(
         "--keep-stages",

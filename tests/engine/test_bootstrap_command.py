@@ -1,6 +1,7 @@
 """``apbc bootstrap`` from bare micrographs to a data set."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,7 @@ def test_particles_are_found_and_make_a_data_set(field, made):
             distance = here[:, None] - found.positions[None]
             assert np.hypot(*distance.transpose(2, 0, 1)).min() > 0.49 * ACROSS
     assert set(record["classes"]) == {"top", "background"}
+    assert any("single patches" in sentence for sentence in record["warnings"])
 
 
 def test_stages_are_drawn(made):
@@ -215,6 +217,79 @@ def test_an_empty_micrograph_and_a_damaged_one_stop_nobody(field, tmp_path, capl
     (folder / "cut.mrc").unlink()
     run_apbc(call(folder, out, *more))
     assert record_of(out)["failed"] == {}
+
+
+def noise(folder: Path, names: list[str]) -> None:
+    """Micrographs without particles."""
+    for seed, name in enumerate(names):
+        image = np.random.default_rng(100 + seed).normal(size=(200, 220)).astype(np.float32)
+        write_micrograph(folder / f"{name}.mrc", image, PIXEL_SIZE)
+
+
+def test_empty_first_micrographs_do_not_settle_the_shapes(field, tmp_path):
+    noise(tmp_path, ["a0", "a1"])
+    out = tmp_path / "out"
+    empty = [tmp_path / f"{name}.mrc" for name in ("a0", "a1")]
+    balls = [field[0] / f"m{i}.mrc" for i in range(2)]
+    more = ["--out", out, "--diameter", DIAMETER, "--examples-only"]
+    run_apbc(["bootstrap", "--micrographs", *empty, balls[0], *more])
+    record = record_of(out)
+    assert list(record["shapes"]) == ["top"] and record["shapes"]["top"]["good"] > 20
+    assert not any("shapes" in sentence for sentence in record["warnings"])
+
+    more[1] = later = tmp_path / "later"
+    run_apbc(["bootstrap", "--micrographs", empty[0], *more])
+    assert any("too few good examples to tell" in s for s in record_of(later)["warnings"])
+    run_apbc(["bootstrap", "--micrographs", balls[1], *more])
+    record = record_of(later)
+    assert record["shapes"]["top"]["good"] > 20
+    assert not any("too few good examples to tell" in s for s in record["warnings"])
+
+
+@pytest.mark.parametrize(("diameter", "told"), [(21, "7 pixels"), (660, "more than half")])
+def test_a_diameter_that_cannot_be_is_refused_before_anything_is_searched(
+    field, tmp_path, capsys, diameter, told
+):
+    run_apbc(call(field[0], tmp_path / "out", diameter=diameter), expect=1)
+    sentence = capsys.readouterr().err
+    assert told in sentence and "--pixel-size" in sentence
+    assert list((tmp_path / "out").rglob("*.csv")) == []
+
+
+def test_a_data_set_never_contradicts_the_record(field, made, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    shutil.copytree(made, out)
+    more = ("--shape", "top", "--samples", 60)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("what nobody foresaw")
+
+    monkeypatch.setattr("apbc.bootstrap.run.write_patches", fail)
+    with pytest.raises(RuntimeError):
+        run_apbc(call(field[0], out, *more))
+    assert record_of(out)["data"] is None and not (out / "data.h5").exists()
+    (out / "data.h5").write_bytes(b"of older examples")
+    run_apbc(call(field[0], out, *more, "--examples-only"))
+    assert record_of(out)["data"] is None and not (out / "data.h5").exists()
+
+
+def test_examples_of_another_version_are_told(field, made, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(made, out)
+    note = out / "examples" / "request.json"
+    note.write_text(json.dumps({**json.loads(note.read_text()), "apbc_version": "0.0.1"}))
+    run_apbc(call(field[0], out, "--shape", "top", "--examples-only"))
+    assert any("found by version 0.0.1" in sentence for sentence in record_of(out)["warnings"])
+
+
+def test_why_all_micrographs_failed_is_told(field, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "m0.mrc").symlink_to(field[0] / "m0.mrc")
+    out = tmp_path / "out"
+    (out / "good" / "m0.csv").mkdir(parents=True)
+    run_apbc(call(tmp_path / "in", out, "--shape", "top"), expect=1)
+    told = capsys.readouterr().err
+    assert "all 1 micrographs failed, such as m0: " in told and "good examples" not in told
 
 
 def test_too_few_good_examples_are_told_and_kept(field, tmp_path, capsys):
