@@ -338,7 +338,7 @@ def draw_marked(stages: Path, out: Path) -> Path:
     for label, (marker, places) in kinds.items():
         x, y = ((np.array(places, float) + 0.5) * factor - 0.5).T
         figure.axes[0].plot(x, y, marker, ms=6, mec="#ffd84d", mfc="none", mew=1.4, label=label)
-    figure.legend(loc="lower right", fontsize=9, ncol=3, facecolor="#555555", labelcolor="white")
+    figure.legend(loc="upper right", fontsize=9, facecolor="#555555", labelcolor="white")
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out)
     return out
