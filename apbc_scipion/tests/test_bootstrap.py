@@ -119,9 +119,14 @@ class TestWithoutLabels(BareTest):
 
     def test_dataset(self):
         dataset = self.boot.outputDataset
-        good, _ = dataset.getCounts()
-        qualities = [getattr(item, QUALITY).get() for item in self.boot.outputCoordinates]
-        self.assertEqual(good, qualities.count(GOOD))
+        labels, _ = dataset.getCounts()
+        examples = [
+            (getattr(item, QUALITY).get(), getattr(item, REASON).get())
+            for item in self.boot.outputCoordinates
+        ]
+        good = sum(quality == GOOD for quality, _ in examples)
+        touching = sum(reason in ("out of round", "overlaps") for _, reason in examples)
+        self.assertEqual(labels, good + touching)
         self.assertEqual(dataset.getMicrographs(), COUNT)
         self.assertEqual(dataset.getClasses(), ["top", "background"])
         self.assertEqual(dataset.getDiameter(), self.boot.diameter.get())

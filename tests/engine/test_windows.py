@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 
+import keras
 import mrcfile
 import numpy as np
 import pytest
@@ -67,6 +68,12 @@ def ring_detector():
     values[15][:] = [-4, 4]
     network.set_weights(values)
     return network
+
+
+@pytest.fixture(autouse=True, scope="module")
+def full_precision():
+    """Networks are built as picking builds them, whatever precision another test trained in."""
+    keras.config.set_dtype_policy("float32")
 
 
 @pytest.fixture(scope="module")
