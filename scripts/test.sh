@@ -28,6 +28,7 @@ number=0
 for file in $(grep -L ModelTest apbc_scipion/tests/test_*.py); do
     groups[1 + number++ % 3]+=" $file"
 done
+set -m # without job control what runs in the background ignores interrupts, which some tests send
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 python -m pytest tests < /dev/null &
