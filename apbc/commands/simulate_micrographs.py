@@ -139,7 +139,6 @@ def run(args: argparse.Namespace) -> int:
     # Here, so that the help of the command needs neither scipy nor mrcfile.
     from apbc.errors import ApbcError
     from apbc.io.mrc import mrc_layout
-    from apbc.preprocess.binning import workers
     from apbc.simulate.atoms import is_atoms_file
     from apbc.simulate.detector import Detector, read_mtf
     from apbc.simulate.exposure import PARTICLE_CONTRAST, Exposure
@@ -152,6 +151,7 @@ def run(args: argparse.Namespace) -> int:
     )
     from apbc.simulate.optics import Optics
     from apbc.simulate.structures import load_structures
+    from apbc.system.cores import workers
 
     if args.pixel_size is not None and not args.pixel_size > 0:
         raise ApbcError(f"the pixel size must be above 0 Å, not {args.pixel_size:g}")

@@ -20,8 +20,9 @@ from scipy.optimize import minimize
 from scipy.spatial.transform import Rotation
 
 from apbc.geometry import even
-from apbc.preprocess.binning import fourier_resample_centred, workers
+from apbc.preprocess.binning import fourier_resample_centred
 from apbc.preprocess.fourier_volume import FourierVolume
+from apbc.system.cores import workers
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from scipy import fft
 from scipy.integrate import trapezoid
 
-from apbc.preprocess.binning import workers
+from apbc.system.cores import workers
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -22,8 +22,8 @@ from apbc.errors import ApbcError
 from apbc.metrics.pictures import INK, PALE, SERIES, new_figure, save_figure, style_axes
 from apbc.metrics.ranks import Neighbours
 from apbc.metrics.record import write_table
-from apbc.preprocess.binning import workers
 from apbc.progress import track
+from apbc.system.cores import workers
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

@@ -18,7 +18,7 @@ from apbc.models.architecture import CLASSIFIERS, Architecture
 from apbc.models.folder import NETWORK_FILE, Model, check_folder, join, load_model, members_of
 from apbc.models.onnx_graph import IMAGE, CannotConvertError, onnx_graph
 from apbc.models.sliding import sliding_config, sliding_network
-from apbc.preprocess.binning import workers
+from apbc.system.cores import workers
 
 if TYPE_CHECKING:
     import keras

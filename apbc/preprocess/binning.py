@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import numpy.typing as npt
 from scipy import fft
 
+from apbc.system.cores import workers
+
 FloatImage = npt.NDArray[np.float32]
 
 STRIP = 512  # rows transformed at once, which bounds the memory
-
-
-def workers() -> int:
-    """Threads for a computation: ``OMP_NUM_THREADS``, else the cores this process may use."""
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    if told.isdecimal() and int(told) > 0:
-        return int(told)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def resampled_shape(

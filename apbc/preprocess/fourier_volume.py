@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.fft
 
-from apbc.preprocess.binning import workers
+from apbc.system.cores import workers
 
 FloatArray = npt.NDArray[np.floating]
 ComplexArray = npt.NDArray[np.complexfloating]

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import fft
 
-from apbc.preprocess.binning import workers
+from apbc.system.cores import workers
 
 FloatImage = npt.NDArray[np.float32]
 

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import scipy.fft
 
-from apbc.preprocess.binning import crop_spectrum, workers
+from apbc.preprocess.binning import crop_spectrum
 from apbc.simulate.atoms import Atoms, electron_density
 from apbc.simulate.molecule import Molecule
+from apbc.system.cores import workers
 
 FloatArray = npt.NDArray[np.float64]
 FloatVolume = npt.NDArray[np.float32]

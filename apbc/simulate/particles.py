@@ -24,7 +24,7 @@ from apbc import __version__
 from apbc.errors import ApbcError
 from apbc.io.files import plain, read_json, write_json
 from apbc.io.volumes import Volume, write_volume
-from apbc.preprocess.binning import fourier_resample_centred, workers
+from apbc.preprocess.binning import fourier_resample_centred
 from apbc.progress import track
 from apbc.simulate.imaging import Camera, ImageModel
 from apbc.simulate.noise import DEFINITIONS, REGIONS, Noise, variance, variances
@@ -51,6 +51,7 @@ from apbc.simulate.particle_stack import (
 )
 from apbc.simulate.slices import SliceProjector
 from apbc.simulate.structures import Structure, molecule_mask
+from apbc.system.cores import workers
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

@@ -16,7 +16,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from apbc.errors import ApbcError
-from apbc.preprocess.binning import workers as cores
+from apbc.system.cores import workers as cores
 
 logger = logging.getLogger(__name__)
 

@@ -3,9 +3,10 @@ import pytest
 from scipy import fft, ndimage
 
 from apbc.errors import ApbcError
-from apbc.preprocess.binning import crop_spectrum, fourier_resample, resampled_shape, workers
+from apbc.preprocess.binning import crop_spectrum, fourier_resample, resampled_shape
 from apbc.preprocess.normalise import high_pass, normalise
 from apbc.preprocess.working import Preprocessing
+from apbc.system.cores import workers
 
 
 def wave(shape, cycles_x, cycles_y):
