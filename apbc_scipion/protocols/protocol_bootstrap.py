@@ -15,7 +15,7 @@ from apbc_scipion.constants import BAD, BOOTSTRAP_FOLDER, BOOTSTRAP_RECORD, DATA
 from apbc_scipion.objects import ApbcDataset
 from apbc_scipion.protocols.protocol_base import diameter_problem, read_json_or_none, set_problem
 from apbc_scipion.protocols.protocol_stream_base import ApbcProtStreamBase
-from apbc_scipion.validators import POSITIVE, at_least
+from apbc_scipion.validators import at_least
 
 # Choices of the form, and what the engine calls them.
 SHAPES = {
@@ -165,14 +165,9 @@ class ApbcProtBootstrap(ApbcProtStreamBase):
             "stage. 0: none; every one takes some MB.",
         )
         self._defineMaxFailed(form)
-        form.addParam(
-            "workers",
-            params.IntParam,
-            default=1,
-            validators=[POSITIVE],
-            expertLevel=params.LEVEL_ADVANCED,
-            label="Processes of the engine",
-            help="Processes among which the engine shares out each batch; as many as there are "
+        self._defineWorkers(
+            form,
+            "Processes among which the engine shares out each batch; as many as there are "
             "cores is fastest, and each needs the memory for one micrograph. 1 to 64 or so.",
         )
         self._defineBatches(form, 16, PARALLEL_HELP)

@@ -14,7 +14,7 @@ from apbc_scipion import convert, engine
 from apbc_scipion.constants import CLASSIFIER
 from apbc_scipion.protocols.protocol_base import model_problem, read_json_or_none, set_problem
 from apbc_scipion.protocols.protocol_stream_base import ApbcProtStreamBase
-from apbc_scipion.validators import NOT_BOTH, POSITIVE, within
+from apbc_scipion.validators import NOT_BOTH, within
 
 PARALLEL_HELP = {
     "streamingWarning": "Picking follows micrographs, and CTFs if they are given, that are still "
@@ -120,14 +120,9 @@ class ApbcProtPick(ApbcProtStreamBase):
             "picking nor where the picks are.",
         )
         self._defineMaxFailed(form)
-        form.addParam(
-            "workers",
-            params.IntParam,
-            default=1,
-            validators=[POSITIVE],
-            expertLevel=params.LEVEL_ADVANCED,
-            label="Processes of the engine",
-            help="Processes among which the engine shares out each batch, with the cores and the "
+        self._defineWorkers(
+            form,
+            "Processes among which the engine shares out each batch, with the cores and the "
             "memory; for a CPU with many cores. 1 to 8 or so. On GPUs it uses one for each anyway; "
             "with a larger number several share a GPU.",
         )

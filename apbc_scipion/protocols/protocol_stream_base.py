@@ -9,7 +9,7 @@ from pyworkflow.protocol import params
 
 from apbc_scipion import convert
 from apbc_scipion.protocols.protocol_base import ApbcProtBase
-from apbc_scipion.validators import within
+from apbc_scipion.validators import POSITIVE, within
 
 
 class ApbcProtStreamBase(ProtParticlePickingAuto, ApbcProtBase):
@@ -31,6 +31,18 @@ class ApbcProtStreamBase(ProtParticlePickingAuto, ApbcProtBase):
             label="Tolerated share of failed micrographs (0 to 1)",
             help="The run fails at its end if a larger share of the micrographs failed. 0: any "
             "failure makes it fail; 0.05 lets one in twenty pass.",
+        )
+
+    def _defineWorkers(self, form, helps):
+        """Add the field of the engine's processes."""
+        form.addParam(
+            "workers",
+            params.IntParam,
+            default=1,
+            validators=[POSITIVE],
+            expertLevel=params.LEVEL_ADVANCED,
+            label="Processes of the engine",
+            help=helps,
         )
 
     def _defineBatches(self, form, size, helps):
