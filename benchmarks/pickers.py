@@ -500,7 +500,8 @@ def relion_log(
 
 def _inputs(micrographs: Sequence[Path]) -> list[tuple[Path, int, int]]:
     """Micrographs, with what tells when one has become another."""
-    return [(path, path.stat().st_size, path.stat().st_mtime_ns) for path in micrographs]
+    found = [(path.resolve(), path.stat()) for path in micrographs]
+    return [(path, stat.st_size, stat.st_mtime_ns) for path, stat in found]
 
 
 def _labels_digest(folder: Path, micrographs: Sequence[Path]) -> str:

@@ -28,7 +28,7 @@ from apbc.evaluation.label_ranks import measure, pick_window
 from apbc.models.architecture import Architecture
 from apbc.models.calibration import Calibration
 from apbc.training.candidates import LABEL_RADIUS, candidates_on, found_labels, rank_labels
-from apbc.training.samples import BAD_RADIUS, RING, Feedback
+from apbc.training.samples import BAD_RADIUS, HIDDEN_RADIUS, Feedback
 
 if TYPE_CHECKING:
     import keras
@@ -108,7 +108,7 @@ def find_feedback(
         to_good, to_bad = (
             _distance(xy, dataset.working[rows].astype(float)) / diameter for rows in (good, bad)
         )
-        free = to_good > RING[0]
+        free = to_good > HIDDEN_RADIUS
         near_bad = free & (to_bad <= BAD_REGION)
         likely[name] = xy[free & ~near_bad]
         mined[name] = xy[near_bad & (to_bad > BAD_RADIUS)]

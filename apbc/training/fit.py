@@ -26,6 +26,7 @@ from apbc.training.samples import Feedback, Samples
 
 logger = logging.getLogger(__name__)
 
+FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 WEIGHT_DECAY = 1e-3
 SCORER = "scorer"  # name of the network proper within that which is trained
@@ -51,6 +52,12 @@ class Fitted:
     history: list[dict[str, float]]
     best_epoch: int
     name: str
+
+    def followed_by(self, later: Fitted) -> Fitted:
+        """Both fits as one, where the later one went on from this one's best weights."""
+        done = len(self.history)
+        history = [{**row, "epoch": row["epoch"] + done} for row in later.history]
+        return Fitted(later.network, self.history + history, done + later.best_epoch, later.name)
 
     def record(self) -> dict[str, Any]:
         """Tell what the fit did, for the report; plain values."""
@@ -79,6 +86,8 @@ class FitPlan:
         What an earlier network found on the training micrographs.
     balance_views : bool
         Draw good particles so that all views are seen alike.
+    centres : ndarray, shape (labels, 2), or None
+        Where the labels' particles are, in working pixels; None: where the labels are.
     """
 
     architecture: Architecture
@@ -93,6 +102,7 @@ class FitPlan:
     unlabelled: str = "weak"
     feedback: Feedback | None = None
     balance_views: bool = True
+    centres: FloatArray | None = None
 
 
 def fit(dataset: Dataset, plan: FitPlan, checkpoints: Path) -> Fitted:
@@ -127,9 +137,18 @@ def fit(dataset: Dataset, plan: FitPlan, checkpoints: Path) -> Fitted:
         augment=True,
         feedback=plan.feedback,
         balance_views=plan.balance_views,
+        centres=plan.centres,
     )
     validation = (
-        Samples(dataset, plan.validation, plan.architecture, 128, plan.seed, augment=False)
+        Samples(
+            dataset,
+            plan.validation,
+            plan.architecture,
+            128,
+            plan.seed,
+            augment=False,
+            centres=plan.centres,
+        )
         if len(plan.validation)
         else None
     )

@@ -23,7 +23,8 @@ IntArray = npt.NDArray[np.int64]
 # Distances in diameters.
 HIT_RADIUS = 0.15  # a logit this near to a good label is to be positive
 BAD_RADIUS = 0.25  # this near to a bad label it is to be negative
-RING = (0.45, 0.8)  # round a particle no other centre fits: negative, so that scores peak
+RING = (0.25, 0.45)  # beside a centre, where no other fits: negative, so that scores peak
+HIDDEN_RADIUS = 0.45  # this near to what is not to be learnt from, nothing is
 
 # Weights of one logit, before the classes are balanced.
 GOOD_WEIGHT = 1.0
@@ -86,7 +87,10 @@ class Feedback:
 
 
 def find_neighbours(
-    dataset: Dataset, positions: IntArray, feedback: Feedback | None = None
+    dataset: Dataset,
+    positions: IntArray,
+    feedback: Feedback | None = None,
+    centres: FloatArray | None = None,
 ) -> Neighbours:
     """Labels within each crop.
 
@@ -97,6 +101,8 @@ def find_neighbours(
         Crops, by their position among the crops.
     feedback : Feedback, optional
         What else is known of the micrographs.
+    centres : ndarray, shape (labels, 2), optional
+        Where the labels' particles are, in working pixels; default: where the labels are.
 
     Returns
     -------
@@ -107,6 +113,7 @@ def find_neighbours(
     if dataset.provenance["source"] == "stacks":
         here = np.where((dataset.kind[rows] == GOOD)[:, None, None], 0.0, FAR) * np.ones((1, 1, 2))
         return Neighbours(here, FAR - here)
+    centres = dataset.working.astype(float) if centres is None else centres
     groups: list[list[FloatArray]] = [[np.empty((0, 2))] * len(rows) for _ in range(3)]
     mine_too = np.isin(dataset.split, np.unique(dataset.split[rows]))
     for micrograph in np.unique(dataset.micrograph[rows]):
@@ -114,7 +121,7 @@ def find_neighbours(
         middles = np.rint(dataset.working[rows[mine]].astype(float))
         here = dataset.micrograph == micrograph
         labels = [
-            dataset.working[chosen].astype(float)
+            centres[chosen]
             for chosen in (
                 here & (dataset.kind == GOOD) & mine_too,
                 here & (dataset.kind == BAD) & mine_too,
@@ -178,7 +185,7 @@ def targets(
     known = np.where(ring, np.maximum(known, RING_WEIGHT), known)
     known = np.where(good <= RING[0], np.where(hit, GOOD_WEIGHT, 0.0), known)
     unlabelled = np.where((known == 0) & (good > RING[0]), BACKGROUND_WEIGHT, 0.0)
-    clear = hidden > RING[0]
+    clear = hidden > HIDDEN_RADIUS
     labelled = hit | (bad <= BAD_RADIUS)  # what is only likely does not undo a label
     return (
         hit.astype(np.float32),
@@ -216,6 +223,8 @@ class Samples(PyDataset):
     feedback : Feedback, optional
     balance_views : bool, optional
         Draw good particles so that all views (2D classes) are seen alike.
+    centres : ndarray, shape (labels, 2), optional
+        Where the labels' particles are, in working pixels; default: where the labels are.
     """
 
     def __init__(
@@ -228,6 +237,7 @@ class Samples(PyDataset):
         augment: bool,
         feedback: Feedback | None = None,
         balance_views: bool = True,
+        centres: FloatArray | None = None,
     ) -> None:
         super().__init__(workers=1)
         self._dataset = dataset
@@ -246,7 +256,7 @@ class Samples(PyDataset):
             self._often[good] = quotas(dataset.view[rows[good]])
         if feedback is not None:
             self._often = self._often * feedback.often[rows]
-        self._neighbours = find_neighbours(dataset, positions, feedback)
+        self._neighbours = find_neighbours(dataset, positions, feedback, centres)
         steps = -(-len(positions) // batch_size)
         self._steps = int(np.clip(steps, *BATCHES_PER_EPOCH)) if augment else steps
         self._order = self._draw()

@@ -48,6 +48,7 @@ from apbc.training.candidates import (
     promise,
     recall_of_views,
 )
+from apbc.training.centres import can_centre, label_centres
 from apbc.training.feedback import (
     Round,
     find_feedback,
@@ -319,7 +320,8 @@ def _with_feedback(
         members = []
         for i in range(options.ensemble):
             plan = _plan(dataset, arch, options, i, starts[i], f"{name}_{i + 1}")
-            members.append(fit(dataset, replace(plan, feedback=feedback), checkpoints))
+            plan = replace(plan, feedback=feedback)
+            members.append(_fit_and_centre(dataset, plan, checkpoints))
         network = join([m.network for m in members], arch)
         return Trained(members, network, *calibrate_on(dataset, network, arch), feedback)
 
@@ -341,6 +343,17 @@ def _with_feedback(
         again,
     )
     return first, best, records
+
+
+def _fit_and_centre(dataset: Dataset, plan: FitPlan, checkpoints: Path) -> Fitted:
+    """Fit in two halves: what the first finds tells the second where the labels' particles are."""
+    half = plan.epochs // 2
+    if not half or not can_centre(dataset, plan.architecture):
+        return fit(dataset, plan, checkpoints)
+    first = fit(dataset, replace(plan, name=f"{plan.name}_start", epochs=half), checkpoints)
+    centres = label_centres(dataset, first.network, plan.architecture)
+    rest = replace(plan, start=first.network, epochs=plan.epochs - half, centres=centres)
+    return first.followed_by(fit(dataset, rest, checkpoints))
 
 
 def _recall_before(
@@ -418,6 +431,8 @@ def _refit(
         plan = _plan(dataset, arch, options, i, None, f"all_{i + 1}")
         plan.start = member.network
         plan.feedback = trained.feedback
+        if can_centre(dataset, arch):
+            plan.centres = label_centres(dataset, member.network, arch)
         plan.learning_rate *= REFIT_RATE
         plan.training = dataset.crops_of(None, ALL_KINDS)
         plan.validation = np.empty(0, np.int64)

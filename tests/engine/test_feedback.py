@@ -26,7 +26,7 @@ from apbc.training.feedback import (
     propensity_weights,
     rounds,
 )
-from apbc.training.samples import BAD_RADIUS, RING, find_neighbours
+from apbc.training.samples import BAD_RADIUS, HIDDEN_RADIUS, find_neighbours
 from apbc.training.train import Trained, _recall_before
 
 
@@ -54,7 +54,7 @@ def test_feedback_is_of_training_micrographs_and_keeps_off_labels(demo_dataset, 
             good, bad = (
                 dataset.working[dataset.labels_on(name, kind)].astype(float) for kind in (GOOD, BAD)
             )
-            assert (nearest(found.likely[name], good) > RING[0] * diameter).all()
+            assert (nearest(found.likely[name], good) > HIDDEN_RADIUS * diameter).all()
             assert (nearest(found.likely[name], bad) > BAD_RADIUS * diameter).all()
             xy, scores = candidates_on(dataset, model.network, model.architecture, name)
             sure = xy[model.calibration.probability(scores) >= SURE]

@@ -64,11 +64,11 @@ def test_targets_mark_hits_rings_and_bad_labels():
     target, known, unlabelled = targets(Neighbours(good=here, bad=FAR), GRID, diameter=28)
     distance = np.hypot(*GRID.T).T / 28
     assert (target == (distance <= 0.15)).all()
-    silent = (distance > 0.15) & (distance <= 0.45)
+    silent = (distance > 0.15) & (distance <= 0.25)
     assert not known[silent].any() and not unlabelled[silent].any()
-    ring = (distance > 0.5) & (distance < 0.75)
-    assert (known[ring] > unlabelled[distance > 0.9].max()).all()
-    assert not known[distance > 0.9].any() and unlabelled[distance > 0.9].all()
+    ring = (distance > 0.25) & (distance < 0.45)
+    assert (known[ring] > unlabelled[distance > 0.5].max()).all()
+    assert not known[distance > 0.5].any() and unlabelled[distance > 0.5].all()
     target, known, unlabelled = targets(Neighbours(good=FAR, bad=here), GRID, diameter=28)
     assert not target.any()
     assert known[distance <= 0.25].min() == known.max() > unlabelled.max()
@@ -200,7 +200,8 @@ class Killed(Exception):
 
 
 def test_a_killed_training_goes_on_where_it_stopped(demo_dataset, tmp_path, monkeypatch):
-    options = TrainingOptions(epochs=2, refit=False, seed=5)
+    # Half of the epochs before labels are centred, half after.
+    options = TrainingOptions(epochs=4, refit=False, seed=5)
     with Dataset(demo_dataset) as dataset:
         unbroken = train(dataset, tmp_path / "unbroken", options, CPU)
         report = Checkpoint._report
@@ -219,7 +220,7 @@ def test_a_killed_training_goes_on_where_it_stopped(demo_dataset, tmp_path, monk
         with monkeypatch.context() as patch:
             patch.setattr(Checkpoint, "_report", lambda self, _: epochs.append(self.epoch))
             resumed = train(dataset, tmp_path / "model", options, CPU)
-    assert epochs == [2]
+    assert epochs == [2, 1, 2]
     assert resumed["metrics"]["test"] == pytest.approx(unbroken["metrics"]["test"], abs=0.02)
     assert not (tmp_path / "model.partial").exists()
 
