@@ -356,6 +356,10 @@ class ReferenceSource(PickSource):
         """Give the picks of a micrograph."""
         return self.picks.getPicks(label)
 
+    def getDisagreement(self, label):
+        """How far an ensemble differs about the picks of a micrograph, or None."""
+        return self.picks.getDisagreement(label)
+
     def getScoreMap(self, label):
         """Path of the score map, or None."""
         return self.picks.getScoreMap(label)

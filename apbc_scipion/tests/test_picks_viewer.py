@@ -9,6 +9,7 @@ from unittest import mock
 
 import numpy as np
 import pyworkflow
+from matplotlib.figure import Figure
 from PIL import Image
 from pwem.objects import Coordinate, SetOfCoordinates
 from pyworkflow.object import Float
@@ -20,7 +21,12 @@ from apbc_scipion.protocols.protocol_screen import MICROGRAPHS
 from apbc_scipion.tests import common, screen
 from apbc_scipion.tests.project import ModelTest
 from apbc_scipion.viewers import ApbcPicksViewer, ZApbcCoordinatesViewer
-from apbc_scipion.viewers.picks_figure import Selection
+from apbc_scipion.viewers.picks_figure import (
+    ACCEPTED_VIEW,
+    PicksPainter,
+    Selection,
+    draw_legend,
+)
 from apbc_scipion.viewers.viewer_base import NoDisplayError
 
 
@@ -51,6 +57,26 @@ class TestSelection(unittest.TestCase):
         picks = np.array([[10, 10, 0.9], [20, 20, 0.2]])
         selection = Selection(picks, 0.5, erased=np.array([True, False]))
         self.assertEqual((len(selection.accepted), len(selection.rejected)), (0, 1))
+
+    def test_picks_that_an_ensemble_disagrees_about_are_marked(self):
+        picks = np.array([[10, 10, 0.9], [20, 20, 0.8], [30, 30, 0.7], [40, 40, 0.2]])
+        disagreement = np.array([0.01, 0.15, np.nan, 0.3])
+        selection = Selection(picks, 0.5, disagreement=disagreement)
+        self.assertEqual(selection.doubtful[:, 0].tolist(), [20])
+        self.assertEqual(selection.count, 3)
+        erased = np.array([False, True, False, False])
+        erased = Selection(picks, 0.5, erased=erased, disagreement=disagreement)
+        self.assertEqual(len(erased.doubtful), 0)
+        axes = Figure().add_subplot()
+        painter = PicksPainter(axes, 5.0)
+        drawn = []
+        for shown in (selection, Selection(picks, 0.5)):
+            painter.draw(shown, ACCEPTED_VIEW)
+            legend = draw_legend(axes, shown, ACCEPTED_VIEW, False)
+            drawn.append([text.get_text() for text in legend.get_texts()])
+            drawn.append(sum(len(artist.get_offsets()) for artist in painter.getArtists()) / 2)
+        told = "3 picks, coloured by score"
+        self.assertEqual(drawn, [[told, "1 of them doubtful"], 4, [told], 3])
 
 
 class TestPicksViewer(ModelTest):

@@ -17,6 +17,9 @@ from apbc_scipion.pick_sources import above
 
 INK, PALE, GROUND = "#1b1f24", "#5c6670", "#e9ecef"
 REJECTED, PLAIN, BY_HAND = "#d55e00", "#3ddbd9", "#ff8fd0"
+DOUBT = "#b45cff"
+# Standard deviation of the scores of an ensemble's members from which a pick is doubtful.
+DOUBTFUL = 0.1
 HIT, MISS, FALSE = "#3ddbd9", "#ffd84d", "#ff6256"
 # Viridis without its darkest third, which does not show on a micrograph.
 SCORES = LinearSegmentedColormap.from_list("score", colormaps["viridis"](np.linspace(0.3, 1, 64)))
@@ -44,6 +47,8 @@ class Selection:
         nor reference count.
     hidden : ndarray, shape (h, 2), optional
         Particles that cannot be seen: picks on them are neither hits nor false.
+    disagreement : ndarray, shape (n,), optional
+        How far the members of an ensemble differ about each pick; NaN where it is not known.
     """
 
     def __init__(
@@ -56,11 +61,14 @@ class Selection:
         radius=0.0,
         border=None,
         hidden=None,
+        disagreement=None,
     ):
+        doubtful = np.zeros(len(picks), bool) if disagreement is None else disagreement >= DOUBTFUL
         if erased is not None:
-            picks = picks[~erased]
+            picks, doubtful = picks[~erased], doubtful[~erased]
         kept = above(picks[:, 2], threshold)
         self.accepted, self.rejected = picks[kept], picks[~kept]
+        self.doubtful = picks[kept & doubtful]
         self.added = np.empty((0, 3)) if added is None else added
         self.hits = self.false = self.missed = None
         if reference is not None:
@@ -155,6 +163,7 @@ class PicksPainter:
             accepted = accepted[np.argsort(accepted[:, 2])]
             self._circles(accepted, SCORES(self.norm(accepted[:, 2])))
             self._circles(selection.accepted[~scored], PLAIN)
+            self._circles(selection.doubtful, DOUBT, dashed=True)
             self._circles(selection.added, BY_HAND)
 
     def _circles(self, points, colours, dashed=False, thin=False):
@@ -292,6 +301,8 @@ def draw_legend(axes, selection, view, compare):
             told = "%d picks" + (", coloured by score" if scored else "")
             colour = SCORES(0.6) if scored else PLAIN
             entries.append((colour, "-", told % len(selection.accepted)))
+            if len(selection.doubtful):
+                entries.append((DOUBT, "--", "%d of them doubtful" % len(selection.doubtful)))
             if len(selection.added):
                 entries.append((BY_HAND, "-", "%d by hand" % len(selection.added)))
         if view != ACCEPTED_VIEW:

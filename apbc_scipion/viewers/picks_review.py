@@ -36,6 +36,7 @@ class PicksReview:
         self.threshold = source.threshold
         self.problems = {}
         self._picks = OrderedDict()
+        self._disagreement = {}
         self._scores = {}
         self._sorted = None
         self._edits = []
@@ -73,15 +74,17 @@ class PicksReview:
         if picks is None:
             try:
                 picks = self.source.getPicks(label)
+                self._disagreement[label] = self.source.getDisagreement(label)
             except (OSError, ValueError) as error:
                 self.problems[label] = "%s" % error
-                picks = NO_PICKS
+                picks, self._disagreement[label] = NO_PICKS, None
             if label not in self._scores:
                 self._scores[label] = np.sort(picks[:, 2])
                 self._sorted = None
         self._picks[label] = picks
         if len(self._picks) > KEPT_MICROGRAPHS:
-            self._picks.popitem(last=False)
+            earliest, _ = self._picks.popitem(last=False)
+            del self._disagreement[earliest]
         return picks
 
     def getThumbnail(self, label):
@@ -142,6 +145,7 @@ class PicksReview:
             source.diameter / source.pixelSize / 2,
             border,
             source.getHidden(label) if source.hasReference() else None,
+            self._disagreement[label],
         )
 
     def count(self):
