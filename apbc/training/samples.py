@@ -23,7 +23,7 @@ IntArray = npt.NDArray[np.int64]
 # Distances in diameters.
 HIT_RADIUS = 0.15  # a logit this near to a good label is to be positive
 BAD_RADIUS = 0.25  # this near to a bad label it is to be negative
-RING = (0.25, 0.45)  # beside a centre, where no other fits: negative, so that scores peak
+RING = (0.25, 0.6)  # beside a centre, where no other fits: negative, so that scores peak
 HIDDEN_RADIUS = 0.45  # this near to what is not to be learnt from, nothing is
 
 # Weights of one logit, before the classes are balanced.
