@@ -92,7 +92,7 @@ class ApbcProtTrain(ApbcProtTrainBase, EMProtocol):
             validators=[at_least(0)],
             label="Epochs",
             help="Largest number of passes over the data; training stops before when the "
-            "validation part no longer improves. 0 leaves it to the engine: 10 for _dense_, 50 for "
+            "validation part no longer improves. 0 leaves it to the engine: 8 for _dense_, 50 for "
             "_autopick-bc_, 30 for _alexnet_. A few are enough to try something out.",
         )
         self._defineModelParams(form, OF_LABELS)

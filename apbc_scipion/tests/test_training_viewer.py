@@ -60,6 +60,17 @@ class TestTrainingRecord(unittest.TestCase):
         self.assertEqual(names, ["split_1", "split_2", "split_10"])
         self.assertEqual(text, "Network 1 of 10, refit on all labels: the first epoch is running.")
 
+    def test_a_fit_goes_on_from_its_first_part(self):
+        self.write("split_1_start", epoch=3, epochs=4, seconds_per_epoch=60.0, finished=False)
+        names, text = self.progress()
+        self.assertEqual(names, ["split_1"])
+        self.assertIn("The network, before labels are centred: epoch 3 of 4, at most 60 s", text)
+        self.write("split_1", epoch=1, epochs=4, seconds_per_epoch=60.0, finished=False)
+        (fit,) = read_record(self.folder).fits
+        self.assertEqual([row["epoch"] for row in fit["history"]], [1, 2, 3, 4])
+        self.assertEqual(fit["best_epoch"], 4)
+        self.assertIn("The network: epoch 4 of 7, at most 3 min left", self.progress()[1])
+
     def test_the_time_left_goes_down_while_an_epoch_runs(self):
         self.write("split_1", epoch=1, epochs=2, seconds_per_epoch=60.0, finished=False)
         path = os.path.join(self.folder + ".partial", "split_1", "state.json")
@@ -390,7 +401,9 @@ class TestTrainingFollowed(TrainingViewerTest):
         self.pump(until=finished, seconds=TRAINING_SECONDS)
         self.assertGreater(len(set(lengths)), 2, "the curve has not grown")
         self.assertTrue(any("The network: epoch" in text for text in told), set(told))
-        self.assertTrue(any("of 4" in text and "left" in text for text in told), set(told))
+        self.assertTrue(
+            any("centred: epoch" in text and "left" in text for text in told), set(told)
+        )
         self.assertEqual(len(window.figures.axes[0].tables), 1)
         self.assertTrue(window.cells)
         self.assertEqual([fit["name"] for fit in window.record.fits], ["split_1", "all_1"])
@@ -402,7 +415,7 @@ class TestTrainingFollowed(TrainingViewerTest):
         self.proj.launchProtocol(protocol, wait=False)
         window = self.open(protocol)
         self.pump(until=lambda: "failed" in window.state.cget("text"), seconds=TRAINING_SECONDS)
-        self.assertIn("the loss of split_1 is not a number", window.state.cget("text"))
+        self.assertIn("the loss of split_1_start is not a number", window.state.cget("text"))
 
     def test_a_training_that_is_stopped_is_told(self):
         protocol = self.newTrain(epochs=50)

@@ -20,7 +20,8 @@ OLDER = (
     "An older version of apbc trained this model and left no %s beside it. Train again to see "
     "them, or open report.html in the folder of the model."
 )
-FIT_NAME = re.compile(r"(split|all)_(\d+)$")
+# A fit on the split has a first part, before labels are centred, where the architecture has that.
+FIT_NAME = re.compile(r"(split|all)_(\d+)(_start)?$")
 
 
 class TrainingRecord:
@@ -107,16 +108,19 @@ class Progress:
 
     def getText(self):
         """Tell in a sentence how far it is."""
-        kind, number = FIT_NAME.match(self.fit).groups()
+        kind, number, first = FIT_NAME.match(self.fit).groups()
         many = self.networks is not None and self.networks > 1
         what = "Network %s of %d" % (number, self.networks) if many else "The network"
         if kind == "all":
             what += ", refit on all labels"
+        if first:
+            what += ", before labels are centred"
         if not self.epochs:
             return "%s: the first epoch is running." % what
         text = "%s: epoch %d of %d" % (what, self.epoch, self.epochs)
         if self.finished:
-            return text + " was its last; scores are calibrated and figures taken."
+            rest = "labels are centred" if first else "scores are calibrated and figures taken"
+            return text + " was its last; %s." % rest
         if self.secondsLeft is not None:
             text += ", at most %s left for it" % duration(self.secondsLeft)
         if kind == "split":
@@ -178,10 +182,23 @@ def _read_checkpoints(record):
     for name, path in states:
         state = _read(path, record.notes, "curves")
         if state is not None:
-            record.fits.append(dict(state, name=name))
+            state = _add_fit(record.fits, name, state)
         record.progress = Progress(
             name, state or {}, request.get("ensemble"), time.time(), _changed(path) or time.time()
         )
+
+
+def _add_fit(fits, name, state):
+    """Add a fit, or go on with its first part; returns what there is of it."""
+    fit = dict(state, name=name.replace("_start", ""))
+    if fits and fits[-1]["name"] == fit["name"]:
+        first = fits.pop()["history"]
+        later = [dict(row, epoch=row["epoch"] + len(first)) for row in state["history"]]
+        for key in ("epoch", "epochs", "best_epoch"):
+            fit[key] = state[key] + len(first)
+        fit["history"] = first + later
+    fits.append(fit)
+    return fit
 
 
 def _states(folder):
@@ -192,7 +209,7 @@ def _states(folder):
     found = [FIT_NAME.match(name) for name in os.listdir(partial)]
     ordered = sorted(
         (match for match in found if match),
-        key=lambda match: (match.group(1) == "all", int(match.group(2))),
+        key=lambda match: (match.group(1) == "all", int(match.group(2)), not match.group(3)),
     )
     return [
         (match.group(0), os.path.join(partial, match.group(0), "state.json")) for match in ordered
