@@ -296,9 +296,11 @@ def relion_log(task: Task) -> tuple[Picks, Model | None]:
     return pickers.relion_log(task.scored, **task.sizes, out=task.out / "log"), None
 
 
-def topaz_trained(task: Task, minibatches: int = MINIBATCHES) -> tuple[Picks, Model | None]:
+def topaz_trained(
+    task: Task, minibatches: int = MINIBATCHES, correct_share: bool = True
+) -> tuple[Picks, Model | None]:
     """Topaz, trained on the same good labels."""
-    name = f"topaz-{minibatches}"
+    name = f"topaz-{minibatches}" + ("" if correct_share else "-own-share")
     model = pickers.topaz_train(
         task.training,
         task.labels / "good",
@@ -308,9 +310,15 @@ def topaz_trained(task: Task, minibatches: int = MINIBATCHES) -> tuple[Picks, Mo
         seed=task.seed,
         minibatches=5 if task.quick else minibatches,
         epochs=1 if task.quick else EPOCHS,
+        correct_share=correct_share,
     )
     picks = pickers.topaz_pick(task.scored, model, **task.sizes, out=task.out / f"{name}-picks")
     return picks, model
+
+
+def topaz_with_its_share(task: Task) -> tuple[Picks, Model | None]:
+    """Topaz, told how many particles to expect, of which it makes the share of pixels itself."""
+    return topaz_trained(task, correct_share=False)
 
 
 def topaz_general(task: Task) -> tuple[Picks, Model | None]:
@@ -319,11 +327,14 @@ def topaz_general(task: Task) -> tuple[Picks, Model | None]:
 
 
 OURS, VIEWS = "apbc `dense`", "apbc `dense`, 2D classes of labels known"
+OWN_SHARE = "Topaz, the same, share of particle as it counts it"
+HARDEST = (VIEWS, OWN_SHARE)  # run on the step with rare views alone
 PICKERS: dict[str, Callable[[Task], tuple[Picks, Model | None]]] = {
     OURS: dense,
     VIEWS: dense_with_views,
     "Relion LoG": relion_log,
     "Topaz, trained here": topaz_trained,
+    OWN_SHARE: topaz_with_its_share,
     "Topaz, pretrained": topaz_general,
 }
 FIGURES = ("precision", "recall", "f1", "best_f1", "average_precision")
@@ -403,7 +414,7 @@ def run_step(
     """Run pickers on one step with one seed: of labels, and of training."""
     task, counts = make_task(step, seed, quick)
     if not STEPS[step].rare:
-        names = [name for name in names if name != VIEWS]
+        names = [name for name in names if name not in HARDEST]
     found: dict[str, Picks] = {}
     costs: dict[str, dict[str, float]] = {}
     missing = {}

@@ -424,7 +424,7 @@ class TestTrainingFollowed(TrainingViewerTest):
         self.pump(until=lambda: window.record.fits, seconds=TRAINING_SECONDS)
         self.proj.stopProtocol(protocol)
         self.pump(until=lambda: "was stopped" in window.state.cget("text"), seconds=60)
-        self.assertIn("of 50", window.state.cget("text"))
+        self.assertIn("of 25", window.state.cget("text"))
 
     def test_a_training_that_was_not_started(self):
         protocol = self.newTrain()
