@@ -391,7 +391,7 @@ def table(figures: Mapping[str, Any]) -> list[str]:
         "Taught with the expert's truth of the training micrographs instead of labels, all else "
         f"the same, `dense` has F1 {number(best['f1'])} ({number(best['best_f1'])} at the best "
         f"threshold) and average precision {number(best['average_precision'])} on the scored ones, "
-        "which bounds what labels of these micrographs can teach it.",
+        "an estimate of the most that labels of these micrographs can teach it.",
         "",
     ]
     found = figures["left out by the expert"]
